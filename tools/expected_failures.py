@@ -76,6 +76,8 @@ def failures(path: Path) -> Iterator[str]:
                 yield f"probe/{result['name']}"
     elif path.stem == "selftest":
         yield from (f"selftest/{e['id']}" for e in document["lines"] if e["status"] == "fail")
+        if document["not_vouched_for"]:
+            yield "selftest/not-vouched-for"
     elif path.stem == "localise":
         yield from (f"localise/{op['op']}" for op in document["ops"] if op["beyond"])
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sdbench.analysis.beside import others_at_work
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import is_virtual
@@ -62,6 +63,8 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void.append("virtual-device")
     elif _other_machine(base, new) and (base.run.on_virtual_mac or new.run.on_virtual_mac):
         void.append("virtual-mac")
+    if not pair.interleaved and others_at_work(base.run) != others_at_work(new.run):
+        void.append("beside-others")
     slowed = [row.any_process(throttled) for row in (base, new)]
     if base.any_process(_heat_is_unknown) or new.any_process(_heat_is_unknown):
         void.append("heat-unknown")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.run_summary import RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
@@ -151,7 +152,7 @@ REPLICATE_COLUMNS = (
     *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
     *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
     *_EFFICIENCY,
-    *("passes_made", "passes_stopped", "no_effect"),
+    *("passes_made", "passes_stopped", "no_effect", "placed_on", "several_devices"),
 )
 CASE_COLUMNS = (
     *("run_id", "device", "model", "case_id", "arm", "images"),
@@ -163,7 +164,7 @@ CASE_COLUMNS = (
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
     *_EFFICIENCY,
     *("p90_s", *_SPREAD, "no_effect"),
-    *("predicted_peak_bytes", "peak_bytes", "prediction_error"),
+    *("predicted_peak_bytes", "peak_bytes", "prediction_error", "several_devices"),
 )
 PASS_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),
@@ -197,6 +198,7 @@ def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
             "processes": latency.n,
             "steady_median_s": latency.median,
             "no_effect": _no_effect(row.no_effect),
+            "several_devices": beside_words(run),
         }
 
 
@@ -245,6 +247,8 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]
             "seconds_per_picture": per_picture(steady, int(run.config["images"])),
             "passes_made": len(entry.of_kind("measured")),
             "no_effect": _no_effect(settings_without_effect([entry])),
+            "placed_on": None if entry.placement is msgspec.UNSET else entry.placement.device,
+            "several_devices": beside_words(run),
         }
 
 

@@ -31,7 +31,8 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pass_flops`` are those of a measured pass (all images), ``achieved_flops_per_s`` is over the
     steady latency, ``ceiling_share`` what that is of ``ceiling_flops_per_s``, which is the rate of
-    what ``ceiling_of`` names and no limit: what is above it ran in other kernels. ``counted_in``
+    what ``ceiling_of`` names (that of all devices where several make a pass together) and no
+    limit: what is above it ran in other kernels. ``counted_in``
     names the variant whose torch counted, where that is another.
     """
 
@@ -75,7 +76,9 @@ def case_efficiency(
         unavailable["pass_flops"] = _why_not_counted(replicates)
     elif latency_s is None:
         unavailable["achieved_flops_per_s"] = "no steady latency"
-    ceiling, why = _ceiling(arm, case, ceilings)
+    of_one, why = _ceiling(arm, case, ceilings)
+    devices = devices_of(replicates)
+    ceiling = None if of_one is None else devices * of_one
     if ceiling is None:
         unavailable["ceiling_flops_per_s"] = why
     achieved = None if flops is None else _rate(flops.measured_pass, latency_s)
@@ -84,16 +87,27 @@ def case_efficiency(
         achieved_flops_per_s=achieved,
         ceiling_flops_per_s=ceiling,
         ceiling_share=_share(achieved, ceiling),
-        stages=[] if flops is None else _stages(flops, replicates, ceiling),
-        ceiling_of=None if ceiling is None else product_words(case.dtype),
+        stages=[] if flops is None else _stages(flops, replicates, of_one),
+        ceiling_of=None if ceiling is None else product_words(case.dtype, devices),
         counted_in=None if counter is None or counter.arm == arm else counter.arm,
         unavailable=unavailable,
     )
 
 
-def product_words(dtype: Dtype) -> str:
+def product_words(dtype: Dtype, devices: int = 1) -> str:
     """What rates are compared with."""
-    return f"large {dtype} matrix products"
+    words = f"large {dtype} matrix products"
+    return words if devices == 1 else f"{words} on {devices} devices"
+
+
+def devices_of(replicates: Iterable[Replicate]) -> int:
+    """How many devices make a pass together; the processes of a split share a CPU."""
+    counts = (
+        entry.processes
+        for entry in replicates
+        if entry.processes and entry.device.get("kind") != "cpu"
+    )
+    return max(counts, default=1)
 
 
 def _counter(replicates: Iterable[Replicate]) -> Replicate | None:

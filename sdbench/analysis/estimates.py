@@ -14,7 +14,10 @@ from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_
 Measure = Literal["steady", "first_pass", "memory"]
 MEASURES: tuple[Measure, ...] = ("steady", "first_pass", "memory")
 # These hold back speed and leave memory as it is.
-_SPEED_ONLY = {"throttled", "heat-unknown", "virtual-device", "virtual-mac", "work-differs"}
+_SPEED_ONLY = {
+    *("throttled", "heat-unknown", "virtual-device", "virtual-mac", "work-differs"),
+    "beside-others",
+}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ REASONS: dict[str, str] = {
     "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
     "virtual-device": "the device belongs to a virtual machine: its speed is not a real one's",
+    "beside-others": "other devices of the host worked while a side was measured, and it was not "
+    "shown that this leaves its times undisturbed",
     "virtual-mac": "one machine is a virtual Mac: its times are not compared with another "
     "machine's",
     "throttled": "one side was slowed down by heat or power saving, the other was not",

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.iterations import iterations_per_second, steps_of
 from sdbench.analysis.no_effect import settings_without_effect
@@ -24,6 +25,7 @@ from sdbench.records import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
     SCHEMA_VERSION,
+    BesideOthers,
     Case,
     Compared,
     Content,
@@ -170,6 +172,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, dict[str, str]] = {}
     """Of each environment: its packages, and ``python``."""
     config: dict[str, Any] = {}
+    beside: BesideOthers | msgspec.UnsetType = msgspec.UNSET
+    """Of several devices at once: whether they disturb one another."""
 
     @property
     def exit_code(self) -> int:
@@ -212,11 +216,16 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         cases=rows,
         images=int(run.config["images"]),
         swapped_out_bytes=_swapped_out(replicates),
-        warnings=[*loaded.warnings, *machine_warnings(replicates)],
+        warnings=[
+            *loaded.warnings,
+            *machine_warnings(replicates),
+            *([] if (words := beside_words(run)) is None else [words]),
+        ],
         looks=loaded.looks,
         records_left_out=loaded.left_out,
         mode="text-to-image" if run.image_to_image is None else "image-to-image",
         strength=None if run.image_to_image is None else float(run.config["strength"]),
+        beside=msgspec.UNSET if run.beside is None else run.beside,
         **provenance(run),
     )
 

@@ -25,14 +25,18 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def time_shares(
-    replicates: Sequence[Replicate], wall_s: float, comparing_s: float = 0.0
+    replicates: Sequence[Replicate], wall_s: float, comparing_s: float = 0.0, devices: int = 1
 ) -> TimeShares:
-    """Split a sitting's wall time by what its workers reported."""
+    """Split a sitting's wall time by what its workers reported.
+
+    Of several ``devices`` that worked at the same time it is what one of them did on average.
+    """
+    passes_s = sum(entry.duration_s for replicate in replicates for entry in replicate.passes)
     return TimeShares(
         wall_s=wall_s,
-        passes_s=sum(entry.duration_s for replicate in replicates for entry in replicate.passes),
-        load_s=sum(replicate.load_s or 0.0 for replicate in replicates),
-        import_s=sum(replicate.import_s or 0.0 for replicate in replicates),
-        waited_s=sum(replicate.gate.waited_s for replicate in replicates),
+        passes_s=passes_s / devices,
+        load_s=sum(replicate.load_s or 0.0 for replicate in replicates) / devices,
+        import_s=sum(replicate.import_s or 0.0 for replicate in replicates) / devices,
+        waited_s=sum(replicate.gate.waited_s for replicate in replicates) / devices,
         comparing_s=comparing_s,
     )

@@ -21,7 +21,6 @@ TEXTS = (
 """Columns of words; ``why_not_ranked`` is None of a row that is ranked."""
 INTEGERS = ("submission", "n", "place")
 NUMBERS = ("seconds_per_image", "seconds_low", "seconds_high", "peak_memory_bytes")
-COLUMNS = (*INTEGERS, *TEXTS, *NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as columns of equal length, by the names of :data:`COLUMNS`.
+    """Rows as columns of equal length, by name: integers, words and numbers.
 
     ``submission`` holds places in ``submissions``.
     """

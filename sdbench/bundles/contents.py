@@ -73,6 +73,10 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
         machine_id=installation.machine(run.machine_id),
         sittings=sittings,
         selftest=selftest,
+        devices=[
+            msgspec.structs.replace(one, machine_id=installation.machine(one.machine_id))
+            for one in run.devices
+        ],
     )
     return dataclasses.replace(redacted, run=run, started=started, attempts=attempts)
 

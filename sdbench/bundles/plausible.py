@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sdbench.analysis.efficiency import case_efficiency
+from sdbench.analysis.efficiency import case_efficiency, devices_of
 from sdbench.bundles.format import MACHINE_ID
 from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
@@ -173,6 +173,8 @@ def check_rates(bundle: Opened) -> list[str]:
                 continue
             facts = own[0].device.get("facts", {})
             most = most_flops_per_s(run.device, run.machine, facts, case.dtype)
+            if most is not None:
+                most *= devices_of(own)
             if most is None:
                 not_compared["rates: what this device can do at most is not known"] = None
             if rate.achieved_flops_per_s > _BEYOND_PEAK * (most or float("inf")):

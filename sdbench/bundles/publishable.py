@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.comparability import throttled
 from sdbench.analysis.run_summary import CaseSummary, is_virtual, slowed_by_others
 from sdbench.bundles.evidence import Evidence
@@ -16,6 +17,7 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.privacy.redact_shared import LOCAL_MODEL, is_local_model
 from sdbench.records import SCHEMA_VERSION, Replicate, Run
+from sdbench.runs.voided import not_vouched_for
 from sdbench.stats import MIN_PROCESSES
 from sdbench.words import counted
 
@@ -36,12 +38,14 @@ BlockerCode = Literal[
     "power-unknown",
     "other-load",
     "load-unknown",
+    "beside-others",
     "memory-pressure",
     "slept",
     "times-unchecked",
     "unknown-model",
     "selftest-failed",
     "selftest-missing",
+    "selftest-unknown",
     "pictures-unchecked",
     "pictures-missing",
     "pictures-wrong",
@@ -177,6 +181,11 @@ def _conditions(examined: Examined) -> Iterator[Blocker]:
     replicates = [entry for entry in examined.loaded.replicates if entry.passes]
     if not replicates:
         return
+    beside = beside_words(examined.loaded.run)
+    if beside is not None:
+        yield _blocker(
+            "beside-others", f"The times were {beside}.", "Measure on one device at a time."
+        )
     for code, holds, sentence, remedy in _CONDITIONS:
         count = sum(map(holds, replicates))
         if count:
@@ -322,6 +331,12 @@ def _selftest(run: Run) -> Iterator[Blocker]:
             "selftest-failed",
             f"Instruments failed the selftest: {few}{more}.",
             "sdbench selftest shows why; measure again when it passes.",
+        )
+    elif unsure := not_vouched_for(selftest):
+        yield _blocker(
+            "selftest-unknown",
+            f"The selftest did not look at {', '.join(unsure)}.",
+            "Run sdbench selftest while nothing else runs, then measure again.",
         )
 
 

@@ -8,8 +8,11 @@ that. Of 151 committed processes the rest was never below zero and at most 0.47 
 import itertools
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+
+import msgspec
 
 from sdbench.bundles.opened import Opened, timeline_of
 from sdbench.bundles.refusal import RefusedError
@@ -108,14 +111,26 @@ def _check_wall_clock(attempts: Iterable[Replicate]) -> None:
 
 
 def _check_turns(run: Run, attempts: Sequence[Replicate]) -> None:
-    """Processes run one after another; a clock that is set back makes it look otherwise once."""
-    spans = [(_instant(entry.started_utc), _instant(entry.ended_utc)) for entry in attempts]
-    first_s = [(began - _instant(run.created_utc)).total_seconds() for began, _ in spans[:1]]
+    """Processes of a machine run one after another; a clock that is set back makes it look
+    otherwise once.
+
+    Of a machine that was lost with its process there is no time, only when it was noticed.
+    """
+    first_s = [
+        (_instant(entry.started_utc) - _instant(run.created_utc)).total_seconds()
+        for entry in attempts[:1]
+    ]
     if any(early_s < -_WALL_CLOCK_JUMP_S for early_s in first_s):
         raise _implausible("its first process began before the run")
+    spans: dict[object, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for entry in attempts:
+        if entry.wall_s > 0 or entry.machine_id is msgspec.UNSET:
+            span = _instant(entry.started_utc), _instant(entry.ended_utc)
+            spans[entry.machine_id].append(span)
     overlaps = sum(
         (began - ended).total_seconds() < -_WALL_CLOCK_S
-        for (_, ended), (began, _) in itertools.pairwise(spans)
+        for own in spans.values()
+        for (_, ended), (began, _) in itertools.pairwise(own)
     )
     if overlaps > 1:
         raise _implausible(f"{overlaps} processes began before the one before them had ended")

@@ -5,7 +5,7 @@ shell has no place for an error.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from click import Context, Parameter
@@ -13,7 +13,6 @@ from click.shell_completion import CompletionItem
 
 from sdbench.errors import SdbenchError
 
-Complete = Callable[[Context, Parameter, str], list[CompletionItem]]
 _MOST_RUNS = 100
 """The newest; more than a screen helps nobody."""
 

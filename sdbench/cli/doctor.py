@@ -97,18 +97,21 @@ def command(
         probed = _probe_faults(facts, report)
     tested = _with_instruments(python) if instruments else None
     sizes = [] if model is None else _fit_of_sizes(facts)
-    measured = None
+    measured, passed = None, True
     if site is not None:
         from sdbench.cli.measured import measured_for_model
 
         measured = measured_for_model(site, facts)
+    if tested is not None:
+        from sdbench.cli.selftest import document as instruments_document
+        from sdbench.cli.selftest import exit_code, show
+
+        passed = exit_code(tested) == 0
     if as_json:
         document = _document(facts, report.checks, found, probed, sizes)
         if measured is not None:
             document["measured"] = measured.document
         if tested is not None:
-            from sdbench.cli.selftest import document as instruments_document
-
             document["instruments"] = instruments_document(tested)
         print_json(document)
     else:
@@ -119,12 +122,9 @@ def command(
         if measured is not None:
             measured.show(out)
         if tested is not None:
-            from sdbench.cli.selftest import show
-
             show(tested)
         report.closes(facts)
-    failed = worst(report.checks) == "fail" or (tested is not None and bool(tested.failed))
-    return 1 if failed else 0
+    return 1 if worst(report.checks) == "fail" or not passed else 0
 
 
 def _with_instruments(python: str | None) -> "Selftest":

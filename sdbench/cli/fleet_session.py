@@ -8,23 +8,22 @@ from rich.console import Console
 
 from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.fleet_hosts import Hosts, check_hosts, run_on
+from sdbench.cli.fleet_screen import Screen
 from sdbench.cli.fleet_status import status_document
 from sdbench.cli.output import console, print_json, print_next
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
 from sdbench.plan.config import Config
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.records import Replicate
 from sdbench.runs import load_run
 from sdbench.runs.secrets import holds_secret, is_secret_name
-from sdbench.words import counted, printable, shell
+from sdbench.words import counted, shell
 
 if TYPE_CHECKING:
     from sdbench.fleet.certificates import Role
     from sdbench.fleet.connection import Connection
     from sdbench.fleet.course import End
     from sdbench.fleet.fleet_folder import FleetFolder
-    from sdbench.fleet.ledger import WhyLost
 
     Way = Connection | Hosts
 
@@ -39,11 +38,6 @@ _END_WORDS = {
         "the remaining slots are held back: three machines vanished under each of them, and "
         "nobody knows why; resume gives them again"
     ),
-}
-_LOST_WORDS = {
-    "gone": "its worker is gone",
-    "silent": "it is not heard of any more",
-    "scheduler": "the scheduler is gone",
 }
 _NEEDED = ("dask", "distributed", "cryptography", "asyncssh")
 
@@ -69,15 +63,16 @@ def check_config(config: Config) -> None:
     """
     if config.until_decided is not None:
         raise UsageError(
-            f"{config.name}: until_decided: a fleet carries out a fixed plan; remove it, or use "
-            "sdbench run on one machine"
+            f"{config.name}: until_decided: a fleet carries out a fixed plan; set replicates "
+            "instead, or use sdbench run on one machine"
         )
     for arm in config.arm:
         for name, value in arm.env.items():
             if is_secret_name(name) or holds_secret(value):
                 raise UsageError(
                     f"{config.name}: variant {arm.name} sets {name}, which looks like a secret: a "
-                    "fleet passes none on; set it in the environment of each worker"
+                    "fleet passes none on; remove it there and set it in the environment of each "
+                    "worker"
                 )
 
 
@@ -121,32 +116,6 @@ def way_to(
     return connection(scheduler, certificates, insecure)
 
 
-class Screen:
-    """A line for everything that happens, on standard error."""
-
-    def __init__(self, out: Console) -> None:
-        self._out = out
-
-    def machine_joins(self, title: str, run: str) -> None:
-        self.says(f"{title} takes part in {run}")
-
-    def machine_left_out(self, name: str, why: str) -> None:
-        self.says(f"{name} is left out: {why}")
-
-    def machine_lost(self, title: str, why: "WhyLost") -> None:
-        self.says(f"{title}: {_LOST_WORDS[why]}")
-
-    def slot_given(self, title: str, slot: str) -> None:
-        """Shown when it is done."""
-
-    def slot_done(self, title: str, replicate: Replicate, done: int, total: int) -> None:
-        why = "" if replicate.reason is None else f": {replicate.reason}"
-        self.says(f"{done} of {total}  {replicate.replicate_id}  {replicate.outcome}{why}  {title}")
-
-    def says(self, words: str) -> None:
-        self._out.print(printable(words), markup=False, soft_wrap=True)
-
-
 def work(
     folder: "FleetFolder",
     way: "Way",
@@ -161,12 +130,10 @@ def work(
     from sdbench.fleet.engine import Engine
 
     quieten()
-    remarks = console(err=True)
-    screen = Screen(remarks)
-    screen.says(f"Fleet {folder.fleet.fleet_id}, in {folder.path}")
     settings = Settings(machines=machines, silent_s=silent_s, patience_s=patience_s)
     try:
-        with InterruptFlag() as flag:
+        with InterruptFlag() as flag, Screen(console(err=True), folder) as screen:
+            screen.says(f"Fleet {folder.fleet.fleet_id}, in {folder.path}")
 
             def engine(reached: "Connection") -> Engine:
                 return Engine(folder, reached, screen, lambda: flag.requested, settings)

@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.cli.fleet_status import status_document
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
-from sdbench.errors import StoreError
+from sdbench.errors import SdbenchError, StoreError
 from sdbench.report.terminal.tables import print_table
+from sdbench.runs import list_fleets
 from sdbench.runs.baselines import names_by_run, read_baselines
-from sdbench.words import counted, printable
+from sdbench.words import counted, printable, shell
 
 MOST = 100
 """Number of runs listed by default: formatting a table takes longer than reading the runs."""
@@ -27,18 +30,28 @@ _COLUMNS = ("run", "label", "device", "torch", "model", "cases", "processes", "s
 @results_option
 @json_option
 def command(everything: bool, root: Path, as_json: bool) -> int:
-    """List the runs in the results folder, oldest first."""
+    """List the runs in the results folder, oldest first, then the fleets."""
     names = _baselines(root)
     rows = [
         {**_row(path, past), "baselines": names.get(path.name, [])} for path, past in pasts_in(root)
     ]
+    fleets = [_fleet_row(path) for path in list_fleets(root)]
     if as_json:
-        print_json({"runs": rows})
+        print_json({"runs": rows, "fleets": fleets})
         return 0
     out = console()
-    if not rows:
+    if rows:
+        _show_runs(rows, names, out, everything=everything)
+    elif not fleets:
         out.print(f"No runs in {root} yet. Make one with: sdbench run", markup=False)
-        return 0
+    for fleet in fleets if everything else fleets[-MOST:]:
+        out.print(_fleet_line(fleet), markup=False, soft_wrap=True)
+    return 0
+
+
+def _show_runs(
+    rows: list[dict[str, Any]], names: dict[str, list[str]], out: Console, *, everything: bool
+) -> None:
     table = Table(show_edge=False, pad_edge=False)
     # Ids are given back to other verbs, so they stay whole.
     for column in [*_COLUMNS, *(["baseline"] if names else [])]:
@@ -54,7 +67,6 @@ def command(everything: bool, root: Path, as_json: bool) -> int:
         unreadable = f", {lost} unreadable" if lost else ""
         out.print(f"{counted(len(earlier), 'earlier run')}{unreadable}: --all lists them")
     print_table(table, out)
-    return 0
 
 
 def _baselines(root: Path) -> dict[str, list[str]]:
@@ -75,6 +87,40 @@ def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:
         **{name: getattr(past, name) for name in (*fields, "processes", "complete")},
         "torch": _torch_releases(past),
     }
+
+
+def _fleet_row(path: Path) -> dict[str, Any]:
+    """A fleet, whose runs are in its own folder."""
+    try:
+        document = status_document(path)
+    except SdbenchError as error:
+        return {"fleet": path.name, "path": str(path), "error": str(error)}
+    runs = document["runs"]
+    slots, done = (sum(run[key] for run in runs) for key in ("slots", "done"))
+    kept = ("fleet", "path", "mode", "at_work", "complete")
+    names = [run["run"] for run in runs]
+    machines = len(document["machines"])
+    return {name: document[name] for name in kept} | {
+        "runs": names,
+        "machines": machines,
+        "slots": slots,
+        "done": done,
+    }
+
+
+def _fleet_line(fleet: dict[str, Any]) -> str:
+    name = printable(fleet["fleet"])
+    if "error" in fleet:
+        return f"Fleet {name}: unreadable: {printable(fleet['error'])}"
+    state = "complete" if fleet["complete"] else "can be resumed"
+    if fleet["at_work"]:
+        state = "at work"
+    runs, machines = counted(len(fleet["runs"]), "run"), counted(fleet["machines"], "machine")
+    processes = f"{fleet['done']} of {counted(fleet['slots'], 'process', 'processes')}"
+    listing = shell("sdbench", "list", "--results", fleet["path"])
+    return (
+        f"Fleet {name}, mode {fleet['mode']}: {runs}, {machines}, {processes}, {state}: {listing}"
+    )
 
 
 def _torch_releases(past: Past) -> list[str]:

@@ -25,6 +25,14 @@ lora_option = click.option(
     help="Add a LoRA (.safetensors) to the model, e.g. --lora style.safetensors:0.8. Repeatable.",
 )
 """``--lora FILE[:WEIGHT]``: a LoRA on top of the model."""
+devices_option = click.option(
+    "--devices",
+    metavar="all|D,D",
+    help="Measure on several devices of this host at the same time, each with a share of the "
+    "cores: 'all', or cuda:0,cuda:1; cpu:0,cpu:1 are equal shares of the cores, a NUMA node each "
+    "where there are as many. [default: one device]",
+)
+"""``--devices``: what of the host measures at the same time."""
 mode_option = click.option(
     "--mode",
     type=click.Choice(["text-to-image", "image-to-image"]),

@@ -1,6 +1,7 @@
 """``sdbench resume``."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 import msgspec
 
 from sdbench.cli.completion import complete_run
+from sdbench.cli.devices import devices_again, measure_on
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
@@ -20,7 +22,8 @@ from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, run_session, with_new_sitting
 from sdbench.runner.strangers_run import adopted, what_it_decides
 from sdbench.runs import LoadedRun, RunFolder, find_run
-from sdbench.words import printable
+from sdbench.runs.reading import FLEET_FILE
+from sdbench.words import printable, shell
 
 
 @click.command(name="resume")
@@ -54,12 +57,14 @@ def command(
     only tune the computation, and --allow-pickle must be given again.
     """
     path = find_run(root, run)
+    _check_no_fleet(path)
     folder = RunFolder.open(path)
     executor = ProcessExecutor()
     try:
         loaded = folder.before
         resumed = _agreed(loaded, trust=trust, allow_pickle=allow_pickle)
         check_resumable(resumed)
+        on_devices = measure_on(devices_again(resumed, config_of(resumed)))
         resumed = with_put_off_again(resumed, loaded)
         left = len(remaining_slots(dataclasses.replace(loaded, run=resumed), retry=retry))
         further = ", then until every comparison is decided" if undecided(loaded) else ""
@@ -74,13 +79,27 @@ def command(
             resumed = with_new_sitting(resumed)
             folder.write_run(hidden_run(resumed))
             say_if_not_noted(folder)
-        sat = run_session(folder, resumed, executor, watcher_for(path), retry=retry)
+        sat = run_session(
+            folder, resumed, executor, watcher_for(path), retry=retry, measure=on_devices
+        )
     finally:
         folder.close()
         executor.close()
     say_if_not_noted(folder)
     finish(sat, resumed, as_json)
     return end_with(exit_code(sat), sat)
+
+
+def _check_no_fleet(run: Path) -> None:
+    """Refuse a fleet's run: the fleet's ledger has what is done, and which machine does what.
+
+    Raises:
+        UsageError: it is one.
+    """
+    fleet = run.absolute().parent
+    if os.path.lexists(fleet / FLEET_FILE):
+        command = shell("sdbench", "fleet", "resume", fleet, "--scheduler", "ADDRESS")
+        raise UsageError(f"{run.name} is a run of a fleet. Continue the fleet: {command}")
 
 
 def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from sdbench.analysis.run_summary import RunSummary
 from sdbench.cli.completion import (
     complete_axis_value,
     complete_config,
     complete_key,
     complete_stack,
 )
+from sdbench.cli.devices import (
+    chosen_devices,
+    device_wanted,
+    measure_on,
+    show_devices,
+)
 from sdbench.cli.models import confirm
 from sdbench.cli.options import (
+    devices_option,
     json_option,
     lora_option,
     mode_option,
@@ -27,7 +33,8 @@ from sdbench.cli.options import (
     strength_option,
     with_option,
 )
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console
+from sdbench.cli.run_output import fails_on, show_run_plan, why_closed
 from sdbench.cli.selftest import mention_selftest
 from sdbench.cli.session import (
     end_with,
@@ -41,15 +48,13 @@ from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
 from sdbench.plan.read_config import shipped_configs
-from sdbench.privacy.redact_recorded import hidden_run, hide_path
+from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import ModelInfo, Run
 from sdbench.report.terminal.model_progress import prepare_model
-from sdbench.report.terminal.plan_page import introduce, show_plan
+from sdbench.report.terminal.plan_page import introduce
 from sdbench.report.terminal.session_end import offer_docs
-from sdbench.runner.memory_fit import fit_document
-from sdbench.runner.predictions import basis_words
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
@@ -60,6 +65,7 @@ from sdbench.selftest.kept import last_selftest
 
 if TYPE_CHECKING:
     from sdbench.cli.measured import OnYourChip
+    from sdbench.devices.host import Device
 
 _HELP = f"""Measure the matrix and keep every result.
 
@@ -89,6 +95,7 @@ it.
     help="Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
     "cpu]",
 )
+@devices_option
 @click.option(
     "--stack",
     "--python",
@@ -149,6 +156,7 @@ def command(
     parts: str | None,
     revision: str | None,
     device: str | None,
+    devices: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
     only: tuple[str, ...],
@@ -164,6 +172,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Measure the matrix and keep every result; the help is built from the shipped files."""
+    device = device_wanted(devices, device)
     request = Request(
         *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
         *(allow_pickle, unsafe_memory, until_decided, None, mode, strength),
@@ -173,13 +182,15 @@ def command(
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
+        chosen = chosen_devices(devices, prepared)
         measured = None if site is None else _measured(site, prepared)
         if dry_run:
-            _show_plan(prepared, measured, as_json)
+            show_run_plan(prepared, measured, chosen, as_json)
             return 0
-        agree(prepared, root, yes=yes, measured=() if measured is None else measured.words)
+        words = () if measured is None else measured.words
+        agree(prepared, root, yes=yes, measured=words, devices=chosen)
         model_here = prepare_model(prepared.model, console(err=True))
-        sat, run = measure(prepared, model_here, root, executor)
+        sat, run = measure(prepared, model_here, root, executor, chosen)
         finish(sat, run, as_json)
         if saved_as is not None:
             keep_baseline(root, saved_as, Path(sat.summary.path), complete=sat.summary.complete)
@@ -187,35 +198,49 @@ def command(
             offer_docs(prepared, sat, console(lossy=True))
     finally:
         executor.close()
-    closed = _why_closed(sat.summary, fail_on)
+    closed = why_closed(sat.summary, fail_on)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    code = exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
+    code = exit_code(sat) or fails_on(sat.summary, fail_on) or int(closed is not None)
     return end_with(code, sat)
 
 
-def agree(prepared: Prepared, root: Path, *, yes: bool, measured: Sequence[str] = ()) -> None:
+def agree(
+    prepared: Prepared,
+    root: Path,
+    *,
+    yes: bool,
+    measured: Sequence[str] = (),
+    devices: "Sequence[Device]" = (),
+) -> None:
     """Say what will be measured, and ask where a person would want to be asked.
 
     ``measured`` says what similar machines of a board measured.
     """
     require_room(root, prepared.config)
     introduce(prepared, console(err=True), measured)
+    show_devices(prepared, devices, console(err=True))
     mention_selftest(prepared.device.kind)
     if not yes:
         _ask(prepared)
 
 
 def measure(
-    prepared: Prepared, model: ModelInfo, root: Path, executor: Executor
+    prepared: Prepared,
+    model: ModelInfo,
+    root: Path,
+    executor: Executor,
+    devices: "Sequence[Device]" = (),
 ) -> tuple[SessionResult, Run]:
     """A new run in a folder of its own."""
     run = make_run(prepared, model)
-    run = msgspec.structs.replace(run, selftest=last_selftest(run.device))
+    records = [one.record for one in devices]
+    run = msgspec.structs.replace(run, selftest=last_selftest(run.device), devices=records)
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
     try:
-        sat = run_session(folder, run, executor, watcher_for(folder.path))
+        watcher, on_devices = watcher_for(folder.path), measure_on(devices)
+        sat = run_session(folder, run, executor, watcher, measure=on_devices)
     finally:
         folder.close()
     say_if_not_noted(folder)  # run.json may have been written again, with a longer plan
@@ -242,51 +267,3 @@ def _measured(site: Path, prepared: Prepared) -> "OnYourChip":
     from sdbench.cli.measured import measured_for_plan
 
     return measured_for_plan(site, prepared)
-
-
-def _show_plan(prepared: Prepared, measured: "OnYourChip | None", json_wanted: bool) -> None:
-    plan = prepared.plan
-    if json_wanted:
-        print_json(
-            {
-                "config": msgspec.to_builtins(prepared.config),
-                "device": prepared.device.kind,
-                "simulated": prepared.device.simulated,
-                "plan": msgspec.to_builtins(plan),
-                "estimate": {
-                    "duration_s": prepared.estimate.duration_s,
-                    "at_most_s": prepared.at_most.duration_s,
-                    "likely_s": prepared.likely_s,
-                    "basis": None if prepared.likely_s is None else basis_words(),
-                    "peak_memory_bytes": prepared.at_most.peak_memory_bytes or None,
-                    "disk_bytes": prepared.at_most.disk_bytes,
-                    "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
-                },
-                "memory": fit_document(prepared.memory),
-                "machine": prepared.machine,
-                "versions": {
-                    hide_path(name): {"python": stack.python, **stack.packages}
-                    for name, stack in prepared.stacks.items()
-                },
-                **({} if measured is None else {"measured": measured.document}),
-            }
-        )
-        return
-    show_plan(prepared, console(), () if measured is None else measured.words)
-
-
-def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:
-    """Why the gate fails where no image could be judged; None where one was, or none asks."""
-    judged = any(row.correct != "unknown" or row.content is not None for row in summary.cases)
-    if "wrong" not in conditions or judged:
-        return None
-    reasons = dict.fromkeys(row.correct_reason for row in summary.cases if row.correct_reason)
-    return f"--fail-on wrong: no image could be judged: {'; '.join(reasons) or 'none was made'}"
-
-
-def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:
-    wrong = "wrong" in conditions and any(
-        row.correct == "broken" or row.content == "wrong" for row in summary.cases
-    )
-    skipped = "skipped" in conditions and "skipped" in summary.outcomes
-    return 1 if wrong or skipped else 0

@@ -13,8 +13,8 @@ from sdbench.privacy.redact_recorded import hide_path, redact
 from sdbench.process.environment import worker_environment
 from sdbench.process.find_device import find_device
 from sdbench.process.watch_worker import ProcessExecutor
-from sdbench.records import DeviceKind, InstrumentLine, Selftest
-from sdbench.runs.voided import voided_by, words_of
+from sdbench.records import DeviceKind, InstrumentLine, InstrumentStatus, Selftest
+from sdbench.runs.voided import not_vouched_for, voided_by, words_of
 from sdbench.selftest.kept import keep, last_selftest, offered_before
 from sdbench.selftest.looks import run_selftest
 from sdbench.selftest.workers import Setup
@@ -45,14 +45,20 @@ def command(device: str, python: str, as_json: bool) -> int:
 
     Each line shows both values, the difference that is allowed and why. A line fails whichever of
     the two sources is wrong. Figures that rest on a failed instrument are unknown in later runs on
-    this machine. The exit code is 1 when a line failed; unknown lines are listed.
+    this machine. The exit code is 0 where none failed and all lines about clocks, memory of
+    processes and device, images and load passed; else 1. Unknown lines are listed.
     """
     result = examine_instruments(device, python)
     if as_json:
         print_json(document(result))
     else:
         show(result)
-    return 1 if result.failed else 0
+    return exit_code(result)
+
+
+def exit_code(result: Selftest) -> int:
+    """0 where all that every run reports was looked at and nothing failed."""
+    return 0 if status_of(result) == "pass" else 1
 
 
 def examine_instruments(device: str, python: str) -> Selftest:
@@ -113,7 +119,19 @@ def mention_selftest(device: DeviceKind) -> None:
 def document(result: Selftest) -> dict[str, Any]:
     """The result as ``--json`` prints it: the record, the status and the ids of failed lines."""
     found: dict[str, Any] = msgspec.to_builtins(result)
-    return {"status": "fail" if result.failed else "pass", "failed": result.failed, **found}
+    return {
+        "status": status_of(result),
+        "failed": result.failed,
+        "not_vouched_for": not_vouched_for(result),
+        **found,
+    }
+
+
+def status_of(result: Selftest) -> InstrumentStatus:
+    """``unknown`` where no line failed and something that every run reports was not looked at."""
+    if result.failed:
+        return "fail"
+    return "unknown" if not_vouched_for(result) else "pass"
 
 
 def show(result: Selftest) -> None:
@@ -164,4 +182,6 @@ def verdict(result: Selftest) -> str:
             f"{counted(len(result.failed), 'line')} failed: {', '.join(result.failed)}{rest}. "
             "Figures that rest on them are unknown in runs on this machine"
         )
+    if unsure := not_vouched_for(result):
+        rest += f". Not vouched for: {', '.join(unsure)}"
     return f"{counted(passed, 'line')} passed{rest}"

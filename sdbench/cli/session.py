@@ -99,10 +99,14 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
             "stopped to protect your disk: more was written to swap than "
             "guard.max_swapped_out_bytes allows; all measurements are kept"
         ),
+        "device-failed": (
+            "a device failed with cases that other devices completed, and got no more of them"
+        ),
         "stuck": "a worker did not end even after SIGKILL: restart the machine",
     }
     if sat.end in words:
+        again = " --retry" if sat.end == "device-failed" else ""
         remarks.print(
-            f"{words[sat.end]}. Continue with: sdbench resume {shell(sat.summary.path)}",
+            f"{words[sat.end]}. Continue with: sdbench resume {shell(sat.summary.path)}{again}",
             markup=False,
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.case_names import cases_called, names_of
 from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.iterations import work_words
@@ -31,6 +32,7 @@ from sdbench.words import (
     device_words,
     did_you_mean,
     memory_words,
+    printable,
     shell,
     shortened,
     system_words,
@@ -146,6 +148,9 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     out.print(f"{case_words(loaded.run.plan.planned(case_id).case)}  ({case_id})")
     if loaded.run.simulated or any(replicate.simulated for replicate in attempts):
         out.print("SIMULATED: no real device made these numbers")
+    beside = beside_words(loaded.run)
+    if beside is not None:
+        out.print(f"Times: {printable(beside)}", markup=False, soft_wrap=True)
     for row in rows:
         if len(rows) > 1:
             out.print(f"\n{row.arm}", markup=False)

@@ -27,6 +27,7 @@ _IN_ASCII = {
     "★": "*",
     "█": "#",
     "░": ".",
+    "°": "",
 }
 """Characters of sdbench's own sentences and tables, and what stands for them where there is only
 ASCII. None is a quotation mark or a backslash, so that JSON stays JSON."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.comparability import work_and_place_differ
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.iterations import work_words
@@ -235,7 +236,11 @@ def _comparison(
         *(
             f"{run.run.run_id}: {words}"
             for run in runs
-            for words in [*run.warnings, *machine_warnings(run.replicates)]
+            for words in [
+                *run.warnings,
+                *machine_warnings(run.replicates),
+                *filter(None, [beside_words(run.run)]),
+            ]
         ),
     ]
     return Comparison(

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from sdbench.analysis.beside import others_at_work
 from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import system_of
 from sdbench.analysis.run_summary import device_facts
@@ -70,6 +71,8 @@ def series_of(row: CaseResult) -> str:
         {key: run.config.get(key) for key in _WORK_KEYS}
         | run.begins_with(row.summary.case.resolution),
         [run.device, run.machine_id, is_simulated(run, row.replicates), run.plan.start],
+        # Runs of an older sdbench keep their digests.
+        *([["others at work", others]] if (others := others_at_work(run)) else []),
     ]
     text = json.dumps(known, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]

@@ -164,6 +164,11 @@ class Evidence:
         """Whether the case passes more than one image to a call of the denoiser."""
         return row.summary.case.batching == "batch" and self.images > 1
 
+    def makes_several_together(self, row: CaseResult) -> bool:
+        """Whether the case makes several images at the same time, in a batch or spread over several
+        processes."""
+        return row.summary.case.batching != "loop" and self.images > 1
+
     def versions(self, row: CaseResult) -> dict[str, str]:
         """Versions of the row's environment, as its workers reported them, else as the
         run planned."""

@@ -52,6 +52,7 @@ _VARYING: tuple[Rule, ...] = (
 )
 _WRONG: tuple[Rule, ...] = (
     repeatability.batch_mismatch,
+    repeatability.split_mismatch,
     pictures.noise_output,
     pictures.wrong_content,
     pictures.cpu_mismatch,
@@ -70,7 +71,7 @@ _ALONE: tuple[Rule, ...] = (
 
 PICTURE_CODES: tuple[FindingCode, ...] = (
     *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    *("split-mismatch", "cpu-mismatch", "nondeterministic", "first-pass-drift"),
 )
 # Within a severity: what explains most first.
 _ORDER: tuple[FindingCode, ...] = (

@@ -21,7 +21,7 @@ def show_command(evidence: Evidence, row: CaseResult) -> str:
 
 def repro_command(evidence: Evidence, row: CaseResult) -> str | None:
     """The script and text for a bug report; None where ``repro`` writes none."""
-    if evidence.run.model.loras:
+    if evidence.run.model.loras or row.summary.case.batching == "split":
         return None
     words = ["sdbench", "repro", evidence.path, case_words(row.summary.case)]
     return shell(*words, *(["--arm", row.arm.name] if row.of_arm else []))
@@ -32,6 +32,7 @@ def localise_command(evidence: Evidence, row: CaseResult) -> str | None:
     run, case = evidence.run, row.summary.case
     model = run.model
     unlike = any(getattr(case, axis) != getattr(_PLAIN, axis) for axis in _NOT_LOCALISED)
+    unlike |= case.batching == "split"  # one process computes as that of a loop does
     if unlike or run.device == "cpu" or model.loras or model.file is not None:
         return None
     words: list[object] = ["sdbench", "localise", "--model", model.name]

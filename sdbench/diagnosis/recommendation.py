@@ -103,7 +103,7 @@ def _goal(
     if reason is not None:
         return Goal(resolution=resolution, latency=None, throughput=None, reason=reason)
     single, alone = (
-        [row for row in some if not evidence.makes_several_at_once(row)] for some in (usable, rows)
+        [row for row in some if not evidence.makes_several_together(row)] for some in (usable, rows)
     )
     purposes = {
         "one image": _decided(evidence, single, alone),
@@ -205,7 +205,7 @@ def _decided(
     them.
     """
     if not usable:
-        return "no usable case without a batch was measured"
+        return "no usable case that makes one image at a time was measured"
     completed = [row for row in rows if row.summary.outcome == "ok" and row.steady_s]
     if len(completed) < 2:
         only = _name(usable[0])

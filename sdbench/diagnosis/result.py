@@ -44,6 +44,7 @@ FINDING_TITLES: dict[FindingCode, str] = {
     "first-pass-drift": "The first pass differs from later ones",
     "batch-mismatch": "Wrong images in a batch",
     "batch-crash": "A batch crashes",
+    "split-mismatch": "Wrong images from one of several processes",
     "nan-output": "Images hold NaN or infinity",
     "black-output": "Black images",
     "noise-output": "Noise instead of an image",

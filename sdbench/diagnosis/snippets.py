@@ -58,9 +58,15 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     if run.model.pipeline_class == "StableDiffusionPipeline":
         remarks.append("without the safety checker")
         options += ", safety_checker=None"
+    images = whole(config.get("images"))
+    batch, split = (case.batching == how and int(images) > 1 for how in ("batch", "split"))
+    on_cpu = run.device == "cpu"
+    processes = "--cpu --num_processes 2" if on_cpu else "--multi_gpu"
+    launched = f"# to be started with: accelerate launch {processes} FILE"
     lines = [
         *(f"# {comment(remark)}" for remark in remarks),
         *([f"# measured with {comment(', '.join(not_set))}, not set here"] if not_set else []),
+        *([launched, "from accelerate import PartialState"] if split else []),
         "import torch",
         f"from diffusers import {', '.join(filter(None, [scheduler, pipeline]))}",
         *(["from diffusers.utils import load_image"] if run.image_to_image is not None else []),
@@ -69,13 +75,12 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
         f"model = {literal(_model_name(run.model))}",
         *_call(f"pipe = {pipeline}.from_pretrained(", f"model, {options}"),
         *filter(None, [scheduler_line(config)]),
+        *([f"state = PartialState({'cpu=True' if on_cpu else ''})"] if split else []),
         _placement(case, run.device),
         *attention_lines(case, denoiser),
         *switches(case),
         *compile_lines(case, denoiser),
     ]
-    images = whole(config.get("images"))
-    batch = case.batching == "batch" and int(images) > 1
     prime_steps = "1"
     if run.image_to_image is not None:
         sides = f"({whole(case.width)}, {whole(case.height)})"
@@ -87,7 +92,7 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
             size += f", strength={number(config.get('strength'))}"
             prime_steps = steps
     call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
-    times = f" * {images}" if batch else ""
+    times = f" * {images}" if batch or split else ""
     lines.append(f"prompts = ['a photo of an astronaut riding a horse on mars']{times}")
     if case.warmup:
         first = "prompts" if batch else "prompts[0]"
@@ -96,6 +101,9 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     lines += _call("settings = dict(", call)
     if batch:
         lines.append("images = pipe(prompts, **settings).images")
+    elif split:
+        lines.append("with state.split_between_processes(prompts) as share:")
+        lines.append("    images = [pipe(prompt, **settings).images[0] for prompt in share]")
     else:
         lines.append("images = [pipe(prompt, **settings).images[0] for prompt in prompts]")
     return "\n".join(lines) + "\n"
@@ -159,6 +167,7 @@ def _call(head: str, arguments: str) -> list[str]:
 
 
 def _placement(case: Case, device: str) -> str:
+    where = "state.device" if case.batching == "split" else literal(device)
     if case.offload == "none":
-        return f"pipe = pipe.to({literal(device)})"
-    return offload_line(case, literal(device), cuda=device == "cuda")
+        return f"pipe = pipe.to({where})"
+    return offload_line(case, where, cuda=device == "cuda")

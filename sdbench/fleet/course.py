@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sdbench.fleet.fleet_folder import FleetFolder
 from sdbench.fleet.ledger import Ledger, WhyLost
 from sdbench.plan.cost import Pace
-from sdbench.records import Replicate
+from sdbench.records import Compared, Replicate
 
 End = Literal["complete", "interrupted", "stopped", "budget", "no-machine", "refused", "held-back"]
 
@@ -28,6 +28,12 @@ class Watcher(Protocol):
 
     def slot_given(self, title: str, slot: str) -> None:
         """A machine begins with a slot."""
+
+    def works_on(self, title: str, doing: str) -> None:
+        """A machine does something else than a slot; an empty text: it waits."""
+
+    def compared(self, entries: Sequence[Compared]) -> None:
+        """Images were compared with the CPU's."""
 
     def slot_done(self, title: str, replicate: Replicate, done: int, total: int) -> None:
         """A slot is recorded."""

@@ -29,7 +29,7 @@ from sdbench.fleet.messages import (
     packed,
 )
 from sdbench.plan.cost import Pace
-from sdbench.records import Replicate
+from sdbench.records import Compared, Replicate
 from sdbench.runner.prepare import make_pace
 from sdbench.runner.session import config_of
 
@@ -154,7 +154,8 @@ class Dispatcher:
     def _returns(self, worker: _Worker) -> None:
         worker.silent = False
         if worker.about is not None and not worker.refused:
-            self._join(worker.about)
+            group = self._join(worker.about)
+            self._course.watcher.machine_joins(worker.title, self._folder.run_of(group).run_id)
 
     def _join(self, about: Description) -> str:
         group = self._folder.group_for(about)
@@ -244,6 +245,7 @@ class Dispatcher:
                 if case is not None:
                     await self._compare(worker, about, group, case)
                     continue
+            watcher.works_on(about.title, "")
             await changed.wait()
 
     def _may_begin(self) -> bool:
@@ -309,6 +311,7 @@ class Dispatcher:
 
     async def _check(self, worker: _Worker, about: Description, group: str) -> None:
         order = CheckOrder(plan=self._folder.fleet.plan, kind=about.kind, token="check")
+        self._course.watcher.works_on(about.title, "checks the device")
         with self._extra(group, ""):
             text, blob = await self._ask(worker, task.check, encode(order))
             with _unfit_if_wrong():
@@ -316,6 +319,7 @@ class Dispatcher:
             self._folder.checked.add(group)
 
     async def _compare(self, worker: _Worker, about: Description, group: str, case: str) -> None:
+        self._course.watcher.works_on(about.title, "compares images")
         with self._extra(group, case):
             replicates = self._folder.uncompared(group, case)
             files, blob = packed(self._folder.files_of(group, replicates))
@@ -323,8 +327,11 @@ class Dispatcher:
                 plan=self._folder.fleet.plan, kind=about.kind, records=[*replicates], files=files
             )
             text, made = await self._ask(worker, task.compare, encode(order), blob)
+            result = _decoded(text, Result)
             with _unfit_if_wrong():
-                self._folder.keep_extra(group, _decoded(text, Result), made)
+                self._folder.keep_extra(group, result, made)
+            found = [entry for entry in result.records if isinstance(entry, Compared)]
+            self._course.watcher.compared(found)
 
     @contextlib.contextmanager
     def _extra(self, group: str, case: str) -> Any:

@@ -1,5 +1,6 @@
 """``fleet.json``: what a fleet does, and finding, stopping and reading a fleet from outside."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,16 +10,22 @@ from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, open_to_append, read_inside, write_inside
-from sdbench.fleet.ledger import Ledger, read_events, replayed
+from sdbench.fleet.ledger import Ledger
+from sdbench.fleet.ledger_file import read_events, replayed
 from sdbench.fleet.messages import Plan
 from sdbench.privacy.redact_recorded import hide_path, show_path
-from sdbench.runs import not_writable
+from sdbench.runs import list_fleets, not_writable
 from sdbench.runs.ownership import digest, is_own, note_own
+from sdbench.runs.reading import FLEET_FILE
 
 Mode = Literal["split", "every"]
-FLEET_FILE, STOP_FILE = "fleet.json", "stop"
+STOP_FILE = "stop"
 _LOCK = ".fleet-lock"
 _MOST_BYTES = 64 * MIB
+
+
+class AtWorkError(UsageError):
+    """Another process has the fleet open."""
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,12 +124,15 @@ def ask_to_stop(path: Path) -> None:
 
 
 def is_at_work(path: Path) -> bool:
-    """Whether a process has the fleet open."""
+    """Whether a process has the fleet open; nothing is written where it is not known."""
+    if not os.path.lexists(path / _LOCK):
+        return False
     try:
-        lock = lock_fleet(path)
-    except UsageError:
+        lock_fleet(path).release()
+    except AtWorkError:
         return True
-    lock.release()
+    except (UsageError, StoreError):  # it may not be written, so not by such a process either
+        return False
     return False
 
 
@@ -134,9 +144,9 @@ def find_fleet(root: Path, name: str) -> Path:
     """
     if (Path(name) / FLEET_FILE).is_file():
         return Path(name)
-    fleets = sorted(path.parent for path in root.glob(f"*/{FLEET_FILE}"))
+    fleets = list_fleets(root)
     if name == "latest" and fleets:
-        return max(fleets, key=lambda path: read_fleet(path).created_utc)
+        return fleets[-1]
     meant = [path for path in fleets if path.name.startswith(name)]
     if len(meant) != 1:
         found = "no fleet" if not meant else f"{len(meant)} fleets"
@@ -148,14 +158,15 @@ def lock_fleet(path: Path) -> FileLock:
     """Take a fleet folder; the kernel lets go of it however this process ends.
 
     Raises:
-        UsageError: another process has it, or it cannot be written.
+        AtWorkError: another process has it.
+        UsageError, StoreError: it cannot be written.
     """
     lock = FileLock(str(path / _LOCK))
     try:
         open_to_append(path, _LOCK).close()
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{path}: another sdbench is working on this fleet") from None
+        raise AtWorkError(f"{path}: another sdbench is working on this fleet") from None
     except OSError as error:
         raise not_writable(f"{path}", error) from error
     return lock

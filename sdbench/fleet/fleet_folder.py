@@ -39,10 +39,10 @@ from sdbench.fleet.ledger import (
     Given,
     Grouped,
     Ledger,
-    LedgerFile,
     Session,
     UnitSlot,
 )
+from sdbench.fleet.ledger_file import LedgerFile
 from sdbench.fleet.messages import (
     Description,
     FileEntry,
@@ -51,12 +51,12 @@ from sdbench.fleet.messages import (
     WrongAnswerError,
     unpacked,
 )
+from sdbench.plan.units import unit_of
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import RunFolder, list_runs, load_run, not_writable
 from sdbench.runs.reading import RECORDS_FILE
-from sdbench.stats import MIN_PROCESSES
 
 _MOST_BYTES = 64 * MIB
 _ENCODER = msgspec.json.Encoder()
@@ -255,7 +255,7 @@ class FleetFolder:
         run = self.run_of(group)
         slot = next(one for one in run.plan.slots if one.replicate_id == slot_id)
         replicate = _crashed(run, slot, self.attempt(group, slot_id), given)
-        self._keep(group, [replicate], [], b"")
+        self._keep(group, [_started(replicate), replicate], [], b"")
         self.record(
             Done(
                 group=group, slot=slot_id, give=given.give, machine=given.machine, outcome="crashed"
@@ -318,7 +318,9 @@ class FleetFolder:
             run = msgspec.structs.replace(run, machine_id=_shared_id(fleet.fleet_id, group))
         self._runs[group] = RunFolder.create(self.path, run)
         self.compared[group], self._pictured[group] = set(), {}
-        slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
+        slots = [
+            UnitSlot(id=slot.replicate_id, unit=unit_of(run.plan, slot)) for slot in run.plan.slots
+        ]
         self.record(Grouped(group=group, run_id=run_id, title=title, slots=slots))
 
     def _take_up(self) -> None:
@@ -339,14 +341,21 @@ class FleetFolder:
         """Remove the folder of a run that was made just before a crash: nothing is in it."""
         known = {group.run_id for group in self.state.groups.values()}
         for path in list_runs(self.path):
-            if path.name not in known and not os.path.lexists(path / RECORDS_FILE):
+            unknown = path.name not in known and not os.path.islink(path)
+            if unknown and not os.path.lexists(path / RECORDS_FILE):
                 shutil.rmtree(path)
 
     def _folder(self, group: str) -> RunFolder:
         if group not in self._runs:
+            if os.path.islink(self.path_of(group)):
+                raise StoreError(f"{self.path_of(group)}: a link, and not the fleet's own folder")
             folder = RunFolder.open(self.path_of(group))
-            self._runs[group] = folder
             loaded = folder.before
+            planned = {slot.replicate_id for slot in loaded.run.plan.slots}
+            if planned != self.state.groups[group].slots.keys():
+                folder.close()
+                raise StoreError(f"{folder.path}: its plan is not the one of the fleet's ledger")
+            self._runs[group] = folder
             begun = [(entry.replicate_id, entry.attempt) for entry in loaded.started]
             ended = [(entry.replicate_id, entry.attempt) for entry in loaded.attempts]
             for replicate_id, attempt in sorted([*begun, *ended], key=lambda one: one[1]):
@@ -376,20 +385,23 @@ class FleetFolder:
                     self._pictured[group][record.replicate_id] = record.case_id
 
 
-def unit_of(run: Run, slot: Slot) -> str:
-    """What one machine measures whole, because it is compared in pairs.
-
-    With enough processes for a verdict that is a block: every case in every variant once. With
-    fewer there is no verdict, and only the variants of a case stay together.
-    """
-    if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
-        return f"{slot.block}"
-    return f"{slot.block}/{slot.case_id}"
-
-
 def _shared_id(fleet_id: str, group: str) -> str:
     """A machine id for a run that several machines of one kind share: it equals no machine's."""
     return hashlib.sha256(f"sdbench fleet\n{fleet_id}\n{group}".encode()).hexdigest()[:16]
+
+
+def _started(replicate: Replicate) -> Started:
+    """The start of a process of which its machine could keep no record."""
+    return Started(
+        replicate_id=replicate.replicate_id,
+        case_id=replicate.case_id,
+        arm=replicate.arm,
+        block=replicate.block,
+        slot=replicate.slot,
+        attempt=replicate.attempt,
+        started_utc=replicate.started_utc,
+        boot_id=None,
+    )
 
 
 def _crashed(run: Run, slot: Slot, attempt: int, given: Given) -> Replicate:

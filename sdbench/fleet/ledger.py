@@ -2,7 +2,7 @@
 
 A slot is ``waiting``, ``given`` or ``done``. Every change is an event; the state follows from the
 events alone, so replaying the file gives the state again. :class:`Ledger` is pure;
-:class:`LedgerFile` has events on the disk before they are acted on.
+:class:`~sdbench.fleet.ledger_file.LedgerFile` has events on the disk before they are acted on.
 
 The rules:
 
@@ -15,39 +15,25 @@ The rules:
 - The slots of a unit (what is compared in pairs) go to one machine, as long as it is there.
 """
 
-import contextlib
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from sdbench.errors import StoreError
-from sdbench.files.access import (
-    MIB,
-    flush_folder,
-    flush_to_disk,
-    lines_of,
-    open_inside,
-    open_to_append,
-    write_all,
-)
-from sdbench.words import shortened
-
-LEDGER_FILE = "ledger.jsonl"
 MOST_DEATHS = 2
 """So often may a slot kill its worker process."""
 MOST_LOSSES = 3
 """Under so many vanished machines a slot is held back."""
-_MOST_LINE_BYTES = 64 * MIB
 
 SlotState = Literal["waiting", "given", "done"]
 WhyLost = Literal["gone", "silent", "scheduler"]
 """``gone``: its worker left; ``silent``: it sent nothing for too long; ``scheduler``: unknown,
 because the scheduler itself was lost."""
+
+
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -90,7 +76,7 @@ class Lost(_Event, frozen=True, kw_only=True, tag="lost"):
 class Given(_Event, frozen=True, kw_only=True, tag="given"):
     """A slot was handed to a worker process; ``give`` numbers that, from 1."""
 
-    give: int
+    give: _Number
     group: str
     slot: str
     machine: str
@@ -100,13 +86,13 @@ class Given(_Event, frozen=True, kw_only=True, tag="given"):
 class Died(_Event, frozen=True, kw_only=True, tag="died"):
     """A machine found that its worker process had been killed while it measured."""
 
-    give: int
+    give: _Number
 
 
 class Returned(_Event, frozen=True, kw_only=True, tag="returned"):
     """A slot came back without a record, through no fault of its own; ``why`` in words."""
 
-    give: int
+    give: _Number
     why: str
 
 
@@ -118,7 +104,7 @@ class Done(_Event, frozen=True, kw_only=True, tag="done"):
 
     group: str
     slot: str
-    give: int | None = None
+    give: _Number | None = None
     machine: str | None = None
     outcome: str = ""
 
@@ -234,7 +220,7 @@ class Ledger:
             owner = group.owner.get(slot.unit)
             if owner == machine:
                 return group.id, slot.id
-            if free is None and (owner is None or not self._is_there(owner)):
+            if free is None and (owner is None or not self.machines[owner].processes):
                 free = slot
         return None if free is None else (group.id, free.id)
 
@@ -277,7 +263,8 @@ class Ledger:
         if isinstance(event, Grouped):
             self._group(event)
         elif isinstance(event, Seen):
-            known = self.machines.setdefault(event.machine, _Machine(event.group, event.title))
+            group = self.groups[event.group].id
+            known = self.machines.setdefault(event.machine, _Machine(group, event.title))
             known.processes.add(event.process)
         elif isinstance(event, Lost):
             self._lose(event)
@@ -348,7 +335,8 @@ class Ledger:
                 self._wait_again(number, lost=False)
 
     def _wait_again(self, number: int, *, lost: bool) -> None:
-        """A slot waits again unless somebody else has it; behind all others."""
+        """A slot waits again unless somebody else has it; behind all others, with its unit's rest
+        after it: ``verify`` checks that a machine keeps the plan's order within a unit."""
         give = self._gives[number].event
         self._open[give.machine].pop(number, None)
         group = self.groups[give.group]
@@ -358,6 +346,9 @@ class Ledger:
         if slot.state == "given" and not slot.open:
             slot.state = "waiting"
             group.waiting[slot.id] = slot
+            for one in [one for one in group.slots.values() if one.unit == slot.unit]:
+                if group.waiting.pop(one.id, None):
+                    group.waiting[one.id] = one
 
     def _done(self, event: Done) -> None:
         group = self.groups[event.group]
@@ -387,113 +378,7 @@ class Ledger:
             for slot in group.slots.values():
                 slot.losses = 0
 
-    def _is_there(self, machine: str) -> bool:
-        return bool(self.machines[machine].processes)
-
     def _gives_of(self, group: str, slot: str) -> Iterator[_Give]:
         for give in self._gives.values():
             if (give.event.group, give.event.slot) == (group, slot):
                 yield give
-
-
-def replayed(folder: Path, events: Iterable[Event]) -> Ledger:
-    """The state after the events of a fleet folder.
-
-    Raises:
-        StoreError: they do not fit together, so somebody else wrote them.
-    """
-    try:
-        return Ledger(events)
-    except KeyError as error:
-        raise StoreError(
-            f"{folder / LEDGER_FILE}: an event is about {shortened(str(error))}, which no event "
-            "before it names"
-        ) from None
-
-
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Event)
-
-
-def read_events(folder: Path) -> list[Event]:
-    """The events of a fleet folder, in order; a last line that a crash has torn is left out.
-
-    Raises:
-        StoreError: the file cannot be read, or a line before its last is no event.
-    """
-    path = folder / LEDGER_FILE
-    events: list[Event] = []
-    torn: str | None = None
-    try:
-        with open_inside(folder, LEDGER_FILE) as file:
-            for number, line in enumerate(lines_of(file, _MOST_LINE_BYTES), start=1):
-                if torn is not None:
-                    raise StoreError(f"{path}: {torn}")
-                try:
-                    events.append(_DECODER.decode(line or b""))
-                except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                    torn = f"line {number}: not an event of a fleet: {error}"
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    return events
-
-
-class LedgerFile:
-    """A ledger and its file."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open or make the file; the state is what its events say.
-
-        Raises:
-            StoreError: it cannot be read or written.
-        """
-        self._path = folder / LEDGER_FILE
-        events = read_events(folder)
-        self.state = replayed(folder, events)
-        self._noted: list[bytes] = []
-        try:
-            self._file = open_to_append(folder, LEDGER_FILE)
-            flush_folder(folder)
-            self._cut_torn_line()
-        except OSError as error:
-            raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
-
-    def note(self, events: Sequence[Event]) -> None:
-        """Apply events; whoever acts on them calls :meth:`flush` first."""
-        for event in events:
-            self._noted.append(_ENCODER.encode(event) + b"\n")
-            self.state.apply(event)
-
-    def flush(self) -> None:
-        """Write what was noted, and return once it is on the disk itself.
-
-        Raises:
-            StoreError: it could not be written; nothing may be done about what was noted.
-        """
-        if not self._noted:
-            return
-        fd = self._file.fileno()
-        size = os.fstat(fd).st_size
-        try:
-            write_all(fd, b"".join(self._noted))
-            flush_to_disk(fd)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(fd, size)
-            raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
-        self._noted.clear()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _cut_torn_line(self) -> None:
-        """Remove what a crash left of a line that was never acted on."""
-        fd = self._file.fileno()
-        size = os.fstat(fd).st_size
-        tail = os.pread(fd, min(size, _MOST_LINE_BYTES), max(0, size - _MOST_LINE_BYTES))
-        if tail and not tail.endswith(b"\n"):
-            os.ftruncate(fd, size - len(tail) + tail.rfind(b"\n") + 1)
-            flush_to_disk(fd)

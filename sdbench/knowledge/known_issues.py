@@ -40,6 +40,7 @@ FindingCode = Literal[
     "first-pass-drift",
     "batch-mismatch",
     "batch-crash",
+    "split-mismatch",
     "nan-output",
     "black-output",
     "noise-output",

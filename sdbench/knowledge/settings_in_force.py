@@ -38,7 +38,7 @@ def of_job(job: Mapping[str, Any], environment: Mapping[str, str]) -> frozenset[
     case = job["case"]
     images = int(job.get("images", 1))
     so = {
-        "one-at-a-time": images == 1 or case.get("batching", "loop") == "loop",
+        "one-at-a-time": images == 1 or case.get("batching", "loop") != "batch",
         "slicing": bool(case.get("attention_slicing")),
         "no-slicing": not case.get("attention_slicing"),
         "vae-slicing": bool(case.get("vae_slicing")),

@@ -9,7 +9,7 @@ import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sdbench.machine.cpu import CpuTimes, cpu_times
+from sdbench.machine.cpu import CpuTimes, cpu_times, session_cpu_times
 from sdbench.machine.facts import SlowReading, Unavailable
 
 
@@ -30,6 +30,8 @@ class MemoryProbe(abc.ABC):
 
     footprint_source: str
     """What :meth:`footprint_bytes` is: ``rss`` or ``phys-footprint``."""
+    session_pid: int | None = None
+    """The process that measures on several devices at once: all work below it is one's own."""
 
     @abc.abstractmethod
     def system(self) -> SystemMemory:
@@ -53,6 +55,8 @@ class MemoryProbe(abc.ABC):
 
     def cpu(self, pid: int, children: Sequence[int]) -> CpuTimes | None:
         """All cores' time, and what a process and its children had of it: for twice a process."""
+        if self.session_pid is not None:
+            return session_cpu_times(self.session_pid)
         return cpu_times(pid, children)
 
     def energy_j(self) -> dict[str, float] | Unavailable:

@@ -14,12 +14,15 @@ from sdbench.machine.snapshot import probe_machine
 from sdbench.machine.system import System
 
 
-def open_memory_probe() -> MemoryProbe:
-    """The probe for this platform; under ``SDBENCH_MACHINE_RECORDING`` the machine is recorded."""
+def open_memory_probe(gpu_uuid: str | None = None) -> MemoryProbe:
+    """The probe for this platform; under ``SDBENCH_MACHINE_RECORDING`` the machine is recorded.
+
+    ``gpu_uuid`` says which NVIDIA GPU is read; None: the first one that a process would use.
+    """
     system = open_system()
     if system.simulated:
         return RecordedMemoryProbe(system, _live_probe(NoGpu(NOT_RECORDED.unavailable)))
-    return _live_probe(open_gpu(platform.system()))
+    return _live_probe(open_gpu(platform.system(), gpu_uuid))
 
 
 def _live_probe(gpu: GpuReader) -> MemoryProbe:

@@ -100,11 +100,6 @@ def denoiser_elements(
     return Elements(count, known=per_token is not None)
 
 
-def has_slices(network: Network) -> bool:
-    """Whether attention slicing reaches a denoiser."""
-    return network.class_name in ("UNet2DConditionModel", "UNet3DConditionModel")
-
-
 class _UNet:
     """The highest points of a ``UNet2DConditionModel``, block by block."""
 

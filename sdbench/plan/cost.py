@@ -168,6 +168,9 @@ def _times(
     batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
     step_s, decode_s = _call_times(config, _cost(model), case, batch, device, cores, rates)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
+    if case.batching == "split":  # the other processes start when this one has imported all
+        start_s += _IMPORT_S
+    # How many GPUs share the images of a split is not looked at: the estimate is that of a loop.
     start_s += model.bytes_on_disk / _LOAD_BYTES_PER_S
     return start_s, step_s, decode_s, calls * (steps_made(config, case) * step_s + decode_s)
 

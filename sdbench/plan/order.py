@@ -30,6 +30,10 @@ from sdbench.words import did_you_mean
 _MOST_ARMS = 1000
 # A case may have these of its own; one that has the run's value is the same as one that names none.
 _OF_THE_RUN = ("scheduler", "steps", "guidance_scale")
+_OF_ONE_IMAGE = {
+    "batch": "a batch of one image is a loop of one",
+    "split": "one image cannot be spread over several processes",
+}
 DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
 
 
@@ -39,17 +43,20 @@ def make_plan(
     only: Sequence[str] = (),
     memory_bytes: int = 0,
     dtype: Dtype | None = None,
+    gpus: int | None = None,
 ) -> Plan:
     """Turn a configuration into a plan for a device and a machine with that much memory.
 
-    ``dtype`` is the model's own, for cases that name none; None: the device's usual one.
+    ``dtype`` is the model's own, for cases that name none; None: the device's usual one. ``gpus``
+    is how many GPUs torch finds; None: that is not known.
 
     Raises:
         ConfigError: no case is left to run, or the memory to hold is not available.
         UsageError: an ``only`` names an axis or value that does not exist.
     """
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
-    cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only, config)
+    expanded = _expand(config, device, dtype or DEFAULT_DTYPE[device], gpus)
+    cases = _filter_only(expanded, only, config)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one remaining case")
     arms = arms_with_levels(config, memory_bytes)
@@ -272,7 +279,9 @@ def _shuffle_key(seed: int, block: int) -> Callable[[str], bytes]:
     return lambda case_id: hashlib.sha256(f"{seed}/{block}/{case_id}".encode()).digest()
 
 
-def _expand(config: Config, device: DeviceKind, dtype: Dtype) -> list[PlannedCase]:
+def _expand(
+    config: Config, device: DeviceKind, dtype: Dtype, gpus: int | None
+) -> list[PlannedCase]:
     """All cases in the order of the configuration: merged where alike, skipped where impossible."""
     excludes = [selection.settings() for selection in config.exclude]
     planned: dict[str, PlannedCase] = {}
@@ -288,7 +297,7 @@ def _expand(config: Config, device: DeviceKind, dtype: Dtype) -> list[PlannedCas
         if first is None:
             planned[canonical.case_id] = PlannedCase(
                 case=canonical,
-                skip_reason=why_impossible(canonical, device),
+                skip_reason=why_impossible(canonical, device, gpus),
                 merged=[f"{case.case_id}: {why}"] if why else [],
             )
         else:
@@ -333,17 +342,21 @@ def _canonical(case: Case, config: Config) -> tuple[Case, str | None]:
     if case.text_encoder == "offloaded" and case.offload != "none":
         case = msgspec.structs.replace(case, text_encoder="resident")
         reasons.append("offload moves the text encoders in any case")
-    if case.batching == "batch" and config.images == 1:
+    if case.batching != "loop" and config.images == 1:
+        reasons.append(_OF_ONE_IMAGE[case.batching])
         case = msgspec.structs.replace(case, batching="loop")
-        reasons.append("a batch of one image is a loop of one")
     if case.attention_slicing and case.attention in ("math", "sdpa"):
         case = msgspec.structs.replace(case, attention="default")
         reasons.append("slicing replaces the attention processor")
     return case, "; ".join(reasons) or None
 
 
-def why_impossible(case: Case, device: DeviceKind) -> str | None:
-    """Why a case cannot run on a device of that kind; None: it can."""
+def why_impossible(case: Case, device: DeviceKind, gpus: int | None = None) -> str | None:
+    """Why a case cannot run on a device of that kind, with so many GPUs; None: it can."""
+    if case.batching == "split" and device == "mps":
+        return "split spreads the images of a pass over several GPUs, and a Mac has one"
+    if case.batching == "split" and device == "cuda" and gpus == 1:
+        return "split spreads the images of a pass over several GPUs, and torch finds one"
     if case.offload != "none" and device == "cpu":
         return "offload moves weights between the CPU and a device; here the device is the CPU"
     if case.offload != "none" and case.vae_device != "same":

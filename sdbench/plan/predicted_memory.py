@@ -68,6 +68,9 @@ _QUANTIZED_BYTES = {
 }
 _LEFT_AS_THEY_ARE = 0.03
 
+CPU_PROCESSES = 2
+"""Processes of a split on a CPU, as ``worker/process_group.py`` has them."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -114,12 +117,13 @@ def target_of(model: ModelInfo, device: DeviceKind, *, fused_attention: bool = T
 
 
 def predict_memory(config: Config, case: Case, target: Target) -> PredictedMemory:
-    """The highest memory of a process of a case in each stage."""
+    """The highest memory of a case in each stage: of its process, or of all that share the CPU."""
     working = _working_bytes(config, case, target)
-    return PredictedMemory(
-        stages=[_stage(stage, case, target, working) for stage in working],
-        from_sizes=_from_sizes(case, target),
-    )
+    stages = [_stage(stage, case, target, working) for stage in working]
+    if case.batching == "split" and target.device == "cpu":
+        processes = min(CPU_PROCESSES, config.images)
+        stages = [_made(one.stage, None, processes * one.process_bytes) for one in stages]
+    return PredictedMemory(stages=stages, from_sizes=_from_sizes(case, target))
 
 
 def with_memory(plan: Plan, config: Config, target: Target) -> Plan:

@@ -31,16 +31,17 @@ class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
-    """The worker is there and guarded by its watchdog."""
+    """The worker is there and guarded by its watchdog; ``cores`` are the CPUs it may use."""
 
     pid: int
     watchdog_pid: int | None = None
     python: str | None = None
     forked: bool = False
+    cores: list[int] | None = None
 
 
 class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):
-    """A phase begins: import, device, load, prime, pass N, yardstick, profile, end."""
+    """A phase begins: import, device, group, load, prime, pass N, yardstick, profile, end."""
 
     name: str
 
@@ -74,6 +75,23 @@ class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
     steps: int | None
     guidance_scale: float | None
     image_to_image: str | None = None
+
+
+class GroupBegun(_Timed, frozen=True, kw_only=True, tag="group"):
+    """The worker starts so many processes (itself included) that make each pass together.
+
+    ``threads`` are what each of them computes with on the CPU.
+    """
+
+    processes: Count
+    threads: Count | None = None
+
+
+class MemberEnded(_Timed, frozen=True, kw_only=True, tag="member"):
+    """Another process of the group ended, and the worker with it; ``rank`` counts from 0."""
+
+    rank: Count
+    exit_code: int | None = None
 
 
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
@@ -196,6 +214,8 @@ Event = (
     | Stack
     | DeviceTried
     | SignatureRead
+    | GroupBegun
+    | MemberEnded
     | Loaded
     | PassEnded
     | PassesMade

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from sdbench.process.events import Event
 from sdbench.process.sampler import Sample
-from sdbench.records import CrashReport, StartMethod, TelemetrySummary
+from sdbench.records import CrashReport, Placement, StartMethod, TelemetrySummary
 
 StopKind = Literal[
     "timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood", "ballast"
@@ -60,6 +60,10 @@ class Report:
     could_not_be_ended: bool = False
     crash_report: CrashReport | None = None
     """What macOS wrote about the death, where it did in time."""
+    machine_id: str | None = None
+    """The device, where several of a host measure at the same time."""
+    placement: Placement | None = None
+    """The same in words, with the cores."""
 
 
 class Supervisor(Protocol):

@@ -13,7 +13,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
     replicate, ``not_float64`` and ``padded_images`` of a comparison, ``token_widths``,
     ``text_masked`` and ``prompt_tokens`` of a pass, ``selftest`` of a run,
-    ``time`` of a planned case, ``machine_id`` of a replicate
+    ``time`` of a planned case, ``machine_id``, ``processes`` and ``placement`` of a replicate,
+    ``process_peak_bytes`` of a pass, ``devices`` and ``beside`` of a run
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason next to it. Decoding is strict about types and lenient about unknown fields, so
@@ -91,6 +92,7 @@ from sdbench.records.replicate import (
     PassesStopped,
     PassKind,
     Picture,
+    Placement,
     Pressure,
     PromptTokens,
     Replicate,
@@ -103,6 +105,8 @@ from sdbench.records.replicate import (
     Yardstick,
 )
 from sdbench.records.run import (
+    BesideOthers,
+    BesideVerdict,
     ComponentInfo,
     ImageToImage,
     InterimAnalysis,
@@ -110,6 +114,7 @@ from sdbench.records.run import (
     LoraInfo,
     MatmulRate,
     ModelInfo,
+    PinnedDevice,
     Record,
     RowKey,
     Run,
@@ -127,6 +132,8 @@ __all__ = [
     "Arm",
     "Attention",
     "Batching",
+    "BesideOthers",
+    "BesideVerdict",
     "Bytes",
     "Case",
     "Clock",
@@ -168,6 +175,8 @@ __all__ = [
     "Picture",
     "PictureDifference",
     "PictureFault",
+    "PinnedDevice",
+    "Placement",
     "Plan",
     "PlannedCase",
     "PredictedMemory",

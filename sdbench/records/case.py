@@ -9,7 +9,7 @@ import msgspec
 
 from sdbench.records.numbers import Bytes, GuidanceScale, Resolution, Steps
 
-Batching = Literal["loop", "batch"]
+Batching = Literal["loop", "batch", "split"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Attention = Literal[
     "default",

@@ -106,7 +106,9 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     each of these calls) are the work of the profiling pass's call: guidance doubles it. Of the
     same call are ``token_widths``, the widths of ``input_ids`` that each text encoder was given,
     and ``text_masked``, whether the denoiser was given a mask of the text. ``prompt_tokens`` are of
-    all prompts of a measured pass that could be counted.
+    all prompts of a measured pass that could be counted. ``process_peak_bytes`` are the peaks of
+    the processes that made a pass together (``batching`` is ``split``), by rank; ``peak_bytes`` is
+    then the busiest device's, and on a CPU, which the processes share, their sum.
     """
 
     kind: PassKind
@@ -128,6 +130,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     token_widths: dict[str, list[Count]] | None = None
     text_masked: bool | None = None
     prompt_tokens: list[PromptTokens] | None = None
+    process_peak_bytes: list[Bytes | None] | None = None
 
 
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -253,6 +256,14 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unavailable: dict[str, str] = {}
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The device that a process was pinned to, and the logical CPUs that it had, as the kernel
+    lists them."""
+
+    device: str
+    cores: str
+
+
 class Started(Recorded, frozen=True, kw_only=True, gc=False, tag="started"):
     """Written, durably, before a process starts: after a power cut it says what was running."""
 
@@ -275,10 +286,14 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     pass. ``compile_s`` is how long torch's compiler worked, nearly all of it in the first pass.
     ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
-    last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
+    last pass (Linux). ``processes`` is how many processes made each pass together, this one
+    included (``batching`` is ``split``); the shares of memory are then of all of them.
+    ``swapped_out_bytes`` is what the whole machine wrote to swap from just
     before its start, ballast included, to its end. ``machine_id`` is the machine, where several
-    machines of one kind share a run (``sdbench fleet``). ``voided`` is not recorded: when a run is
-    read it says which figures are unknown because an instrument failed its selftest, and why.
+    machines of one kind share a run (``sdbench fleet``), or the device, where several devices of
+    one host do (``run --devices``); ``placement`` is of the latter. ``voided`` is not recorded:
+    when a run is read it says which figures are unknown because an instrument failed its selftest,
+    and why.
     """
 
     replicate_id: str
@@ -322,6 +337,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     peak_memory_reason: str | None = None
     pss_bytes: Bytes | None = None
     uss_bytes: Bytes | None = None
+    processes: Count | None = None
     swapped_out_bytes: ByteChange | None = None
     versions: dict[str, str] = msgspec.field(default_factory=dict)
     python: str | None = None
@@ -332,6 +348,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     stdout_tail: str = ""
     stderr_tail: str = ""
     machine_id: str | msgspec.UnsetType = msgspec.UNSET
+    placement: Placement | msgspec.UnsetType = msgspec.UNSET
     voided: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:

@@ -8,7 +8,7 @@ import msgspec
 from sdbench.records.case import Arm, Case, DeviceKind, Dtype
 from sdbench.records.compared import Compared, Preflight
 from sdbench.records.instrument_lines import Selftest
-from sdbench.records.numbers import Bytes, Count, FlopsPerSecond
+from sdbench.records.numbers import Bytes, Count, FlopsPerSecond, PassSeconds
 from sdbench.records.planned import Plan
 from sdbench.records.recorded import SCHEMA_VERSION, Recorded
 from sdbench.records.replicate import Replicate, Started, Withdrawn
@@ -134,6 +134,48 @@ class ImageToImage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_sha256: dict[str, str]
 
 
+class PinnedDevice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One of the devices of a host that measure a run at the same time (``run --devices``).
+
+    ``name`` is ``cuda:1``, or ``cpu:1`` for a group of cores. ``machine_id`` is what the
+    statistics take for a machine. ``cores`` are the logical CPUs of its workers as the kernel lists
+    them (``0-7,16-23``), ``threads`` the number of cores that they are. ``bus_id`` is the GPU's
+    address on the PCI bus.
+    """
+
+    name: str
+    title: str
+    machine_id: str
+    cores: str
+    threads: Count
+    bus_id: str | None = None
+
+
+BesideVerdict = Literal["undisturbed", "disturbed", "not-shown"]
+
+
+class BesideOthers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Steady seconds of a pass of one case on one device, while the other devices were idle and
+    while all of them worked on the same case, in turn.
+
+    ``ratio`` is beside over alone, paired, with its 95% interval. ``undisturbed``: the interval is
+    within the threshold (TOST); ``disturbed``: it is beyond it; else ``not-shown``, with the
+    ``reason``.
+    """
+
+    verdict: BesideVerdict
+    threshold: float
+    case_id: str | None = None
+    arm: str | None = None
+    device: str | None = None
+    others: Count = 0
+    alone_s: list[PassSeconds] = []
+    beside_s: list[PassSeconds] = []
+    ratio: float | None = None
+    ratio_ci95: tuple[float, float] | None = None
+    reason: str | None = None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: all that holds for the run as a whole."""
 
@@ -162,6 +204,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """None: the images are made of text alone."""
     selftest: Selftest | None = None
     """What the last selftest of this machine and device found; None: there was none."""
+    devices: list[PinnedDevice] = []
+    """The devices of the host that measure at the same time; empty: the run has no such choice."""
+    beside: BesideOthers | None = None
+    """Whether several devices at once disturb one another; None: not tested, or one device."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that a variant computed with; its own go first."""

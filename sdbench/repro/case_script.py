@@ -168,6 +168,8 @@ def _require_plain_model(run: Run) -> None:
 
 def _require_code(case: Case) -> None:
     left_out = without_code(case)
+    if case.batching == "split":
+        left_out.append("batching = split")
     if left_out:
         raise StoreError(
             f"{case.case_id}: expected settings that a script can switch on, got "

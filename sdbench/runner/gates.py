@@ -40,6 +40,8 @@ class Gates:
     sleep: Callable[[float], None] = time.sleep
     waited_s: float = 0.0
     """In the whole run so far."""
+    own_load: float = 0.0
+    """Threads of this session that work on other devices meanwhile: no other program's load."""
 
     def passed(self, at_most_s: float) -> Gate:
         """Wait for what the configuration says, no longer than that; the machine as it is then."""
@@ -48,7 +50,7 @@ class Gates:
         waited_s = 0.0
         while True:
             facts = self.look()
-            flags = flags_of(facts, self.min_free_disk_bytes)
+            flags = flags_of(facts, self.min_free_disk_bytes, self.own_load)
             blocking = [flag for flag in flags if flag in self.settings.wait_for]
             if not blocking or waited_s >= limit_s or self.interrupted():
                 self.waited_s += waited_s
@@ -76,8 +78,13 @@ class Gates:
         return self.clock() - began
 
 
-def flags_of(facts: MachineFacts, min_free_disk_bytes: float) -> list[GateFlag]:
-    """What is not as it should be; what is not known raises no flag."""
+def flags_of(
+    facts: MachineFacts, min_free_disk_bytes: float, own_load: float = 0.0
+) -> list[GateFlag]:
+    """What is not as it should be; what is not known raises no flag.
+
+    ``own_load`` is the part of the load average that is this session's own.
+    """
     memory, power, cores = facts.memory, facts.power, facts.identity.cores_logical
     battery = power.battery_percent
     on_battery = power.source == "battery"
@@ -86,7 +93,7 @@ def flags_of(facts: MachineFacts, min_free_disk_bytes: float) -> list[GateFlag]:
         "pressure": known(memory.pressure) and memory.pressure != "normal",
         "load": known(facts.load_1min)
         and known(cores)
-        and facts.load_1min > _BUSY_PER_CORE * cores,
+        and facts.load_1min - own_load > _BUSY_PER_CORE * cores,
         "battery": on_battery and known(battery) and battery < _LOW_BATTERY_PERCENT,
         "on-battery": on_battery,
         "low-power-mode": power.low_power_mode is True,

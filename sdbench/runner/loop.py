@@ -45,7 +45,9 @@ from sdbench.stats import MIN_PROCESSES
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1
 
-End = Literal["complete", "interrupted", "budget", "stuck", "swapped-out", "cannot-import"]
+End = Literal[
+    "complete", "interrupted", "budget", "stuck", "swapped-out", "cannot-import", "device-failed"
+]
 
 # A worker stopped for these has not told what it would have: it counts as never run.
 _WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budget"}

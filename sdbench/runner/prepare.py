@@ -153,7 +153,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         config, traits, stacks[first.stack].interpreter, worker_environment(first.env), executor
     )
     config, dtype = resolved.config, family_dtype(traits, device.kind)
-    plan = make_plan(config, device.kind, request.only, memory_bytes_of(identity), dtype)
+    memory_bytes, gpus = memory_bytes_of(identity), device.facts.get("devices")
+    plan = make_plan(config, device.kind, request.only, memory_bytes, dtype, gpus)
     check_fit(config, plan, traits)
     if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
         raise UsageError(

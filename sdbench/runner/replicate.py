@@ -25,8 +25,10 @@ from sdbench.process.events import (
     Done,
     Event,
     Failed,
+    GroupBegun,
     Hello,
     Loaded,
+    MemberEnded,
     PassEnded,
     PassesMade,
     Phase,
@@ -80,6 +82,7 @@ def replicate_record(
     ending = _ending(report, said, len(passes), _expected_passes(task, made))
     error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
     counted, settings = said.last(Counted), said.last(SettingsSeen)
+    group = said.last(GroupBegun)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
     cause = None
@@ -133,6 +136,7 @@ def replicate_record(
         peak_memory_reason=peak[2],
         pss_bytes=None if done is None else done.pss_bytes,
         uss_bytes=None if done is None else done.uss_bytes,
+        processes=None if group is None else group.processes,
         swapped_out_bytes=swapped_out_bytes,
         versions={} if stack is None else stack.versions,
         python=None if hello is None else hello.python,
@@ -141,6 +145,8 @@ def replicate_record(
         telemetry=report.telemetry,
         stdout_tail=redact(report.stdout_tail),
         stderr_tail=redact(report.stderr_tail),
+        machine_id=report.machine_id or msgspec.UNSET,
+        placement=report.placement or msgspec.UNSET,
     )
 
 
@@ -202,7 +208,7 @@ def _expected_passes(task: Task, made: PassesMade | None) -> int:
 
 
 def _ending(report: Report, said: _LastEvents, passes: int, expected: int) -> _Ending:
-    where = said.phase or "start"
+    where = f"{said.phase or 'start'}{_member_words(said)}"
     if report.stop is not None:
         return _stopped(report.stop, report, where)
     if report.exit_code is not None and report.exit_code < 0:
@@ -222,6 +228,14 @@ def _ending(report: Report, said: _LastEvents, passes: int, expected: int) -> _E
     if unraised is not None:
         return _Ending("failed", f"the GPU reported an error: {unraised.assertion}")
     return _Ending("ok")
+
+
+def _member_words(said: _LastEvents) -> str:
+    """`` (process 2 of 4)`` where another process than the worker itself ended first."""
+    member, group = said.last(MemberEnded), said.last(GroupBegun)
+    if member is None or group is None:
+        return ""
+    return f" (process {member.rank + 1} of {group.processes})"
 
 
 def _root(report: Report, reported: str) -> str:

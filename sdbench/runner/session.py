@@ -23,7 +23,7 @@ from sdbench.process.import_failures import ImportFailure, import_error
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.room import swap_room_bytes
 from sdbench.process.sampler import Sample
-from sdbench.records import Arm, MatmulRate, Run
+from sdbench.records import Arm, MatmulRate, Run, Slot
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.compare_pictures import compare_with_cpu, wanted_by
@@ -35,13 +35,15 @@ from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sit
 from sdbench.runner.reference_maker import ReferenceMaker, ReferenceStore
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.until_decided import UntilDecided
-from sdbench.runs import RunFolder, load_run
+from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.runs.checks import without_none
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's images.
-_CALM_ENDS: tuple[End, ...] = ("complete", "budget")
+_CALM_ENDS: tuple[End, ...] = ("complete", "budget", "device-failed")
 
 OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
+Measure = Callable[[RunLoop, LoadedRun, list[Slot]], End]
+"""Measures slots of a run, with a loop that has all that a session needs; how it ended."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,11 @@ def run_session(
     open_watcher: OpenWatcher,
     *,
     retry: bool = False,
+    measure: Measure | None = None,
 ) -> SessionResult:
     """Run what is left of a run; the folder stays the caller's to close.
+
+    ``measure`` does it on several devices; None: one process after another.
 
     Raises:
         StoreError: a record could not be written; all before it are kept.
@@ -87,16 +92,7 @@ def run_session(
             )
             loop.gates.waited_s = sum(entry.gate.waited_s for entry in before.attempts)
             loop.replicates += before.replicates
-            loop.further = UntilDecided(loop).further
-            if slots and run.device != "cpu" and not before.checks:
-                check_device(loop)
-            if len(run.plan.arms) > 1 and slots:
-                # A variant that cannot be imported is found before anything is measured.
-                suspects = measure_limits(loop, before.ceilings)
-                slots.sort(key=lambda slot: slot.arm not in suspects)
-            else:  # nobody waits for the first figure longer than needed
-                loop.after_first = lambda: measure_limits(loop, before.ceilings)
-            end = loop.carry_out(slots, attempts_so_far(before))
+            end = (measure or _in_turn)(loop, before, slots)
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
             compare_images(loop, calm=end in _CALM_ENDS)
@@ -106,8 +102,23 @@ def run_session(
     summary = summary_of(loaded)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
-    shares = time_shares(own, now - began, now - measured)
+    shares = time_shares(own, now - began, now - measured, max(1, len(run.devices)))
     return SessionResult(end, summary, pace, shares, loop.unimportable)
+
+
+def _in_turn(loop: RunLoop, before: LoadedRun, slots: list[Slot]) -> End:
+    """One process after another, on the run's device."""
+    run = loop.run
+    loop.further = UntilDecided(loop).further
+    if slots and run.device != "cpu" and not before.checks:
+        check_device(loop)
+    if len(run.plan.arms) > 1 and slots:
+        # A variant that cannot be imported is found before anything is measured.
+        suspects = measure_limits(loop, before.ceilings)
+        slots.sort(key=lambda slot: slot.arm not in suspects)
+    else:  # nobody waits for the first figure longer than needed
+        loop.after_first = lambda: measure_limits(loop, before.ceilings)
+    return loop.carry_out(slots, attempts_so_far(before))
 
 
 def open_loop(
@@ -180,7 +191,7 @@ def compare_images(loop: RunLoop, *, calm: bool) -> None:
 
 def check_device(loop: RunLoop) -> None:
     """Make a small image first; nothing that comes of it keeps the run from going on."""
-    check = run_preflight(loop.run, loop.folder, loop.executor, _supervisor(loop))
+    check = run_preflight(loop.run, loop.folder, loop.executor, supervisor_for(loop))
     if not loop.interrupted():
         loop.folder.append(check)
         loop.watcher.checked(check)
@@ -197,7 +208,7 @@ def measure_limits(loop: RunLoop, known: Sequence[MatmulRate] = ()) -> set[str]:
         if import_error(report) is not None:
             suspects.update(arm.name for arm in arms)
 
-    supervise = _supervisor(loop)
+    supervise = supervisor_for(loop)
     for ceiling in measure_ceilings(loop.run, known, loop.executor, supervise, note):
         if loop.interrupted():
             break
@@ -205,7 +216,7 @@ def measure_limits(loop: RunLoop, known: Sequence[MatmulRate] = ()) -> set[str]:
     return suspects
 
 
-def _supervisor(loop: RunLoop) -> Supervisor:
+def supervisor_for(loop: RunLoop) -> Supervisor:
     """Supervises work between the slots: ends it if the user or the guard requires it."""
     guard = loop.new_guard()
 

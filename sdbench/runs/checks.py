@@ -28,7 +28,8 @@ _RESOLVED = ("scheduler", "steps", "guidance_scale")
 # As variants are: with their level of [pressure] in the name and in ``hold_bytes``. The plan has
 # them.
 _NOT_AS_CONFIGURED = ("arm", "allow_pickle")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+"""Of a run or a variant: also a file's name on any system."""
 _WHOLE = ("memory_bytes", "cores_physical", "cores_logical", "gpu_cores")
 _LARGEST_FACT = 1 << 62
 _DEEPEST = 100
@@ -112,7 +113,7 @@ def _faults(run: Run) -> Iterator[str]:
     """What is wrong; only the first is reported."""
     if run.schema < 1:
         yield f"schema: expected 1 or more, got {run.schema}"
-    if not _NAME.fullmatch(run.run_id):
+    if not NAME.fullmatch(run.run_id):
         yield "run_id: expected letters, digits, '.', '_' or '-', at most 200"
     for name in ("config", "machine", "machine_facts"):
         if _is_too_deep(getattr(run, name)):
@@ -139,7 +140,7 @@ def _plan_faults(run: Run) -> Iterator[str]:
     if len(set(arms)) < len(arms):
         yield "plan.arms: expected each name once"
     for index, arm in enumerate(plan.arms):
-        if not _NAME.fullmatch(arm.name):
+        if not NAME.fullmatch(arm.name):
             yield f"plan.arms[{index}].name: expected letters, digits, '.', '_', '+' or '-'"
         if arm.stack not in run.stacks:
             yield f"plan.arms[{index}].stack: {shortened(arm.stack)!r} is not in run.stacks"

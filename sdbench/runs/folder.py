@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class RunFolder:
         """The run as it was when the folder was opened."""
         self._lock = lock
         self._records: Any = None
+        self._turn = threading.Lock()
         self.not_noted: str | None = None
         """Why the run could not be noted as this installation's own."""
 
@@ -124,7 +126,8 @@ class RunFolder:
     def append(self, *records: Record) -> None:
         """Append records, under this run's id, and return once they are on the disk itself.
 
-        A write that fails half-way (a full disk) is taken back, so the file stays whole.
+        A write that fails half-way (a full disk) is taken back, so the file stays whole. Threads
+        take turns.
 
         Raises:
             StoreError: the disk is full, or the folder is gone or cannot be written.
@@ -132,7 +135,7 @@ class RunFolder:
         run_id = self.before.run.run_id
         named = (msgspec.structs.replace(record, run_id=run_id) for record in records)
         lines = b"".join(_ENCODER.encode(record) + b"\n" for record in named)
-        with _explained(self.path / RECORDS_FILE):
+        with self._turn, _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = open_to_append(self.path, RECORDS_FILE)
                 flush_folder(self.path)

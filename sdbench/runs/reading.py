@@ -36,6 +36,8 @@ from sdbench.runs.voided import compared_without_voided, voided_by, without_void
 from sdbench.words import counted, did_you_mean, shell, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
+FLEET_FILE = "fleet.json"
+"""In a folder whose run folders are those of a fleet (``sdbench fleet``)."""
 _DECODER = msgspec.json.Decoder(Record)
 _RUN_DECODER = msgspec.json.Decoder(Run)
 # A plan of a million processes is 150 MB; a process with 10,000 passes of 4 images 25 MB.
@@ -376,14 +378,18 @@ def find_run(root: Path, name: str) -> Path:
     """The folder of a run given by path, by id, by the start or a part of an id, or as ``latest``.
 
     A part is what stands between hyphens, one of them or several: the time, the label, the digits
-    at the end.
+    at the end. Runs of the fleets in the folder are found too; a fleet stands for its only run.
 
     Raises:
         UsageError: none or several match.
     """
     if os.path.lexists(Path(name) / RUN_FILE):
         return Path(name)
-    runs = list_runs(root)
+    if os.path.lexists(Path(name) / FLEET_FILE):
+        return _only_run_of(Path(name))
+    fleets = list_fleets(root)
+    of_fleets = itertools.chain.from_iterable(map(list_runs, fleets))
+    runs = sorted([*list_runs(root), *of_fleets], key=lambda path: path.name)
     if name == "latest" and runs:
         return runs[-1]
     matches = (
@@ -395,19 +401,50 @@ def find_run(root: Path, name: str) -> Path:
         return matches[0]
     listing = shell("sdbench", "list", *([] if root == _USUAL_ROOT else ["--results", root]))
     if not matches:
+        meant = [path for path in fleets if path.name.startswith(name)]
+        if len(meant) == 1:
+            return _only_run_of(meant[0])
         hint = did_you_mean(name, ["latest", *(path.name for path in runs)])
         what = f"{hint}see {listing}" if runs else "there is none yet; make one with: sdbench run"
         raise UsageError(f"no run called {shortened(name)!r} in {root}; {what}")
-    named = ", ".join(shortened(path.name) for path in matches[:_NAMED_RUNS])
-    more = ", …" if len(matches) > _NAMED_RUNS else ""
     found = f"{len(matches)} runs called {shortened(name)!r} in {root}"
-    raise UsageError(f"{found}: {named}{more}; see {listing}")
+    raise UsageError(f"{found}: {_names_of(matches)}; see {listing}")
+
+
+def _only_run_of(fleet: Path) -> Path:
+    """The run of a fleet that has one.
+
+    Raises:
+        UsageError: it has none or several.
+    """
+    runs = list_runs(fleet)
+    if len(runs) == 1:
+        return runs[0]
+    listing = shell("sdbench", "list", "--results", fleet)
+    raise UsageError(
+        f"{shortened(str(fleet))} is the folder of a fleet with {counted(len(runs), 'run')}"
+        f"{': ' if runs else ''}{_names_of(runs)}; see {listing}"
+    )
+
+
+def _names_of(runs: list[Path]) -> str:
+    named = ", ".join(shortened(path.name) for path in runs[:_NAMED_RUNS])
+    return named + (", …" if len(runs) > _NAMED_RUNS else "")
 
 
 def list_runs(root: Path) -> list[Path]:
     """The run folders in a folder, oldest first (their names begin with the time)."""
+    return _folders_with(RUN_FILE, root)
+
+
+def list_fleets(root: Path) -> list[Path]:
+    """The folders of fleets in a folder, oldest first; the runs of each are in it."""
+    return _folders_with(FLEET_FILE, root)
+
+
+def _folders_with(file: str, root: Path) -> list[Path]:
     try:
         entries = sorted(root.iterdir())
     except OSError:
         return []
-    return [path for path in entries if os.path.lexists(path / RUN_FILE)]
+    return [path for path in entries if os.path.lexists(path / file)]

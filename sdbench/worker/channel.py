@@ -3,16 +3,18 @@
 import json
 import math
 import os
+import threading
 import time
 from typing import Any
 
 
 class Channel:
-    """Writes events to a file descriptor that no child of the worker inherits."""
+    """Writes events, from any thread, to a file descriptor that no child of the worker inherits."""
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self._fd = fd
+        self._lock = threading.Lock()
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one event. ``t`` is the system-wide monotonic clock in seconds.
@@ -25,8 +27,9 @@ class Channel:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         # A file name that is no UTF-8 leaves lone surrogates in messages, which JSON cannot hold.
         data = text.encode("utf-8", "replace") + b"\n"
-        while data:
-            data = data[os.write(self._fd, data) :]
+        with self._lock:
+            while data:
+                data = data[os.write(self._fd, data) :]
 
 
 def finite_or_none(value: float) -> "float | None":

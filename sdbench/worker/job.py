@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, Optional
 
 from .channel import Channel
 from .own_memory import own_memory
@@ -31,7 +31,7 @@ def preload_names() -> "list[str]":
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
+def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: "Optional[int]") -> None:
     """Do the job, report everything, and end the process without interpreter shutdown.
 
     Shutdown is skipped because torch's and the driver's own take seconds on some systems and a
@@ -43,6 +43,7 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
         watchdog_pid=watchdog_pid,
         python=".".join(str(part) for part in sys.version_info[:3]),
         forked=job["forked"],
+        cores=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     )
     phase = _Phases(channel)
     memory: "dict[str, Any]" = {}
@@ -60,6 +61,8 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
             _measure_ceilings(job, channel, phase)
         elif job.get("selftest"):
             _test_instruments(job, channel, phase)
+        elif job.get("rank"):
+            memory = _take_part(job, channel, phase)
         else:
             memory = _run_phases(job, channel, phase)
         channel.send("done", **memory)
@@ -119,14 +122,21 @@ class _Phases:
 def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dict[str, Any]":
     """Load and make passes; what the process weighed when the last of them had ended."""
     began_s = time.perf_counter()
-    device = _open(job, channel, phase)
+    device = _open(job, channel, phase, settled=True)
     from .pipelines import Applied, load
+    from .process_group import Leader, is_split
 
+    group = None
+    if is_split(job):
+        phase.begin("group")
+        group = Leader(job, channel)
     phase.begin("load")
     device.reset_peak()
     started = time.perf_counter()
     pipeline = load(job, device)
     settings = Applied(pipeline, job, device)
+    if group is not None:
+        group.wait()
     load_s = time.perf_counter() - started
     peak_bytes, _ = device.peak_bytes()
     channel.send("loaded", load_s=load_s, peak_bytes=peak_bytes)
@@ -136,7 +146,7 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     from .yardstick import Yardstick
 
     count = PassCount(job, began_s)
-    passes = Passes(pipeline, device, job)
+    passes = Passes(pipeline, device, job, group)
     yardstick = Yardstick(device, job["case"]["dtype"]) if job.get("yardstick") else None
     if job["case"]["warmup"]:
         phase.begin("prime")
@@ -163,9 +173,29 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     channel.send("settings", **settings.record(profile))
     phase.begin("end")
     memory = own_memory()
+    if group is not None:
+        memory = group.finish(memory)
     if job["count_flops"]:
         channel.send("counted", **passes.count_flops())
     return memory
+
+
+def _take_part(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dict[str, int]":
+    """Make a share of each pass, as process 0 of the group orders; what this process weighs."""
+    device = _open(job, channel, phase, settled=True)
+    from .passes import Passes
+    from .pipelines import Applied, load
+    from .process_group import Group, take_part
+
+    def passes_of(group: Group) -> Passes:
+        phase.begin("load")
+        pipeline = load(job, device)
+        Applied(pipeline, job, device)
+        group.wait()
+        return Passes(pipeline, device, job, group)
+
+    take_part(job, passes_of, channel)
+    return own_memory()
 
 
 def _localise(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
@@ -220,13 +250,17 @@ def _test_instruments(job: "dict[str, Any]", channel: Channel, phase: _Phases) -
     take_part(job, channel, phase.begin)
 
 
-def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:
-    """Import the environment, open the job's device, and tell both."""
+def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases, *, settled: bool = False) -> Any:
+    """Import the environment, open the job's device, and report both.
+
+    ``settled``: the process first takes its share of a host where several make a pass together.
+    """
     phase.begin("import")
     started = time.perf_counter()
     preloads = import_preloads(preload_names())
     from .devices import open_device
     from .pipelines import import_stack
+    from .process_group import is_split, settle
 
     versions = import_stack()
     import_s = None if job["forked"] else time.perf_counter() - started
@@ -237,6 +271,8 @@ def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:
         simulated=_is_simulated(preloads, job["device"]),
     )
     phase.begin("device")
+    if settled and is_split(job):
+        settle(job)
     device = open_device(job["device"])
     channel.send("device", kind=device.kind, facts=device.facts(), dtypes=device.supported_dtypes())
     return device

@@ -14,12 +14,13 @@ from .job import run_job
 def main(arguments: "list[str]") -> None:
     """Run one job read from standard input, or serve forks (``--serve``); never returns."""
     parser = argparse.ArgumentParser(prog="sdbench worker")
-    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--lifeline", type=int)
     parser.add_argument("--events", type=int)
     parser.add_argument("--serve", type=int)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    watchdog_pid = watchdog.start(options.lifeline)
+    # A process of a worker's group (process_group.py) has none: the worker's watchdog ends it too.
+    watchdog_pid = None if options.lifeline is None else watchdog.start(options.lifeline)
     watchdog.die_with_parent(options.parent)
     faulthandler.enable()  # a segmentation fault leaves the Python stack on stderr
     # A deliberate crash must not leave gigabytes of core file in the user's folder.

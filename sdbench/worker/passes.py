@@ -16,18 +16,27 @@ from .pipelines.calls import PipelineCall, pipeline_calls, steps_of_prime
 from .pipelines.prompts import PromptTokens
 from .pipelines.stages import Stages
 from .pipelines.steps import Steps
+from .process_group import Group
 from .trace import Trace, save_trace
 
 
 class Passes:
     """All passes of one replicate over one loaded pipeline."""
 
-    def __init__(self, pipeline: Any, device: Device, job: "dict[str, Any]") -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        device: Device,
+        job: "dict[str, Any]",
+        group: "Optional[Group]" = None,
+    ) -> None:
+        """With a ``group`` this process makes its share of each prime and measured pass."""
         self._pipeline = pipeline
+        self._group = group
         self._device = device
         self._job = job
         self._case = job["case"]
-        self._calls = pipeline_calls(pipeline, job)
+        self._calls = pipeline_calls(pipeline, job, None if group is None else group.images)
         self._networks = NetworkCalls(pipeline)
 
     def prime(self) -> "dict[str, Any]":
@@ -63,7 +72,8 @@ class Passes:
 
     def count_flops(self) -> "dict[str, Any]":
         """The operations of the profiled call and of a measured pass. Offloading ends."""
-        return self._networks.count(len(self._calls))
+        pictures = len(self._calls) if self._group is None else self._job["images"]
+        return self._networks.count(pictures)
 
     def _run(
         self,
@@ -83,11 +93,16 @@ class Passes:
             if stages is not None:
                 stages.step()
 
+        group = None if kind == "profile" else self._group
+        if group is not None:
+            group.begin(kind, index)
         prepared = [call.prepared(steps) for call in calls]
         watched = None if trace is None else step_ended
         with Steps(self._pipeline, watched) as seen:
             self._device.reset_peak()
             self._device.synchronize()
+            if group is not None:
+                group.wait()
             begin_t = time.monotonic()
             started = time.perf_counter()
             for call in prepared:
@@ -95,6 +110,8 @@ class Passes:
                 last_latents.append(seen.latents)  # by reference: no copy, no wait
             if stages is not None:
                 stages.finish()
+            if group is not None:
+                group.wait()
             duration_s = time.perf_counter() - started
         peak_bytes, peak_source = self._device.peak_bytes()
         memory = self._device.memory()
@@ -116,7 +133,7 @@ class Passes:
         folder = self._job.get("artifacts")
         if trace is not None and folder is not None:
             record.update(save_trace(folder, *trace.tensors(pictures[0])))
-        return record
+        return record if group is None else group.together(record)
 
     def _describe(self, pictures: "list[Any]", latents: "list[Any]") -> "list[dict[str, Any]]":
         folder = self._job.get("artifacts")

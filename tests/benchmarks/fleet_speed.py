@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent / "unit")]
@@ -39,7 +40,7 @@ from sdbench.fleet.messages import (
     encode,
 )
 from sdbench.process.executor import FakeExecutor
-from sdbench.records import Replicate
+from sdbench.records import Compared, Replicate
 
 
 class _Quiet:
@@ -54,6 +55,8 @@ class _Quiet:
         print(f"left out: {why}")
 
     def machine_lost(self, title: str, why: str) -> None: ...
+    def works_on(self, title: str, doing: str) -> None: ...
+    def compared(self, entries: Sequence[Compared]) -> None: ...
     def slot_given(self, title: str, slot: str) -> None:
         self.first = self.first or time.monotonic()
 

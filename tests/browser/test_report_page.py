@@ -1,5 +1,6 @@
 """The report in a real browser: of a real run, of constructed ones, of old and of damaged ones."""
 
+import datetime
 import io
 import itertools
 import re
@@ -8,6 +9,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -85,6 +87,7 @@ def faulty(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         config=four_settings(3, dtypes=("float32", "float16")),
     )
     crashed = [entry for entry in loaded.attempts if "sliced-primed" in entry.case_id]
+    loaded = of_two_machines(loaded, "a" * 16, "b" * 16)
     return written(pages / "faulty.html", with_crashes(loaded, {e.replicate_id for e in crashed}))
 
 
@@ -102,6 +105,7 @@ def hostile(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture=lambda slot: {"content": "wrong", "content_reason": text},
     )
     first = {loaded.attempts[0].replicate_id}
+    loaded = of_two_machines(loaded, text, text[::-1])
     return written(pages / "hostile.html", with_crashes(loaded, first, text))
 
 
@@ -138,10 +142,23 @@ def written(file: Path, *runs: LoadedRun) -> Path:
     return file
 
 
+def of_two_machines(loaded: LoadedRun, *machines: str) -> LoadedRun:
+    """The same, each block by one of two machines, for the section about where and when."""
+    began = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    for number, entry in enumerate(loaded.attempts):
+        ended = began + datetime.timedelta(seconds=10)
+        loaded.attempts[number] = msgspec.structs.replace(
+            entry,
+            machine_id=machines[entry.block % 2],
+            started_utc=began.isoformat(),
+            ended_utc=ended.isoformat(),
+        )
+        began = ended
+    return loaded
+
+
 def with_crashes(loaded: LoadedRun, ids: set[str], text: str = "out of luck") -> LoadedRun:
     """The same, but some processes died with these words."""
-    import msgspec
-
     cause = FailureCause(kind="other", sentence=text, remedy=text, assertion=text, operator=text)
     for number, entry in enumerate(loaded.attempts):
         if entry.replicate_id in ids:
@@ -286,6 +303,8 @@ def test_tables_fit_into_1280_pixels(browser: Browser, page_file: Path) -> None:
             ".map(b => b.querySelector('caption').textContent)"
         )
         assert boxes.count() > 2 and boxes.evaluate_all(wide) == []
+        lanes = watched.page.locator("#schedule tbody tr").count()
+        assert lanes == (2 if page_file.stem == "faulty" else 0)
 
 
 def test_the_answer_is_on_the_first_screen(browser: Browser, faulty: Path) -> None:

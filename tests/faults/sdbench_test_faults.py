@@ -1,7 +1,8 @@
 """A preload that makes the real pipeline die in the ways real ones do, chosen by image width.
 
 ``SDBENCH_TEST_FAULTS`` is a JSON object from width in pixels to the name of a fault below; the
-fault strikes at the start of the pipeline call with that width, in a real worker, for real.
+fault strikes at the start of the pipeline call with that width, in a real worker, for real. With
+``SDBENCH_TEST_FAULTS_RANK`` only the process of that rank is struck, where several make a pass.
 """
 
 import ctypes
@@ -95,6 +96,7 @@ def _chatter() -> None:
     sys.stdout.write("the last words on stdout\n")
 
 
+_ONLY_RANK = "SDBENCH_TEST_FAULTS_RANK"
 _FAULTS: dict[str, Callable[[], None]] = {
     name.removeprefix("_").replace("_", "-"): function
     for name, function in list(globals().items())
@@ -111,6 +113,11 @@ def _events_fd() -> int:
     return fd
 
 
+def _is_struck() -> bool:
+    only = os.environ.get(_ONLY_RANK)
+    return only is None or os.environ.get("RANK") == only
+
+
 def _install() -> None:
     by_width = json.loads(os.environ.get("SDBENCH_TEST_FAULTS", "{}"))
     pipeline = diffusers.StableDiffusionPipeline
@@ -119,7 +126,7 @@ def _install() -> None:
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         fault = by_width.get(str(kwargs.get("width")))
-        if fault is not None:
+        if fault is not None and _is_struck():
             _FAULTS[fault]()
         return original(self, *args, **kwargs)
 

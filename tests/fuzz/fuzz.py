@@ -41,7 +41,7 @@ from fuzz_verbs import all_lines  # noqa: E402
 
 KINDS = (
     *(["run"] * 6 + ["config"] * 6 + ["log"] * 3 + ["picture"] * 3 + ["recording"] * 4),
-    *(["model"] * 3 + ["expectations"] * 2 + ["bundle"] * 3 + ["site"] * 2),
+    *(["model"] * 3 + ["expectations"] * 2 + ["bundle"] * 3 + ["site"] * 2 + ["fleet"] * 3),
 )
 """Kinds of subject; the more often one is there, the likelier. A run takes five times as long."""
 _MOST_KEPT = 50
@@ -147,6 +147,7 @@ _DRAWN_AS = {
     "macos": "recording",
     "written": "run",
     "opened": "run",
+    "marker": "fleet",
 }
 """The kind of subject that has such files."""
 

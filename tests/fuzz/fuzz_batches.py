@@ -13,6 +13,7 @@ from typing import Any
 
 import fuzz_batch_files
 import fuzz_batch_texts
+import fuzz_fleets
 from fuzz_changes import GONE, Path, changed, changes, fits, typed_places, whole
 from fuzz_direct import NAMES, OVERRIDES
 from fuzz_documents import RECORDS, encoded, toml_of
@@ -89,7 +90,8 @@ def all_batches(subjects: Iterable[Subject], every: int = 1) -> Iterator[Batch]:
     yield _expectations()
     yield _recordings(sound["recording", "m4-macos15"].tree, every)
     files_of_runs = fuzz_batch_files.groups(run, sound["run", "pictured"].tree)
-    for kind, name, files in itertools.chain(files_of_runs, fuzz_batch_texts.groups()):
+    fleets = fuzz_fleets.groups(sound["fleet", "split"].tree, every)
+    for kind, name, files in itertools.chain(files_of_runs, fuzz_batch_texts.groups(), fleets):
         batch = _Batches(kind, name)
         for one in files:
             batch.add(one.name, one.files, one.expected)

@@ -5,22 +5,29 @@ given to its reader here, and the verbs get what may go wrong behind it.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
 from fuzz_direct_writers import NotOpenedError, open_by_name, write_text
 
 from sdbench.analysis import data_frames as frames
+from sdbench.cli.fleet_status import status_document
 from sdbench.comparison.expectations import load_expectations
 from sdbench.correctness.artifact_files import Artifacts
 from sdbench.errors import SdbenchError
 from sdbench.explain.explain import explain_text
 from sdbench.explain.picture_files import read_picture
+from sdbench.fleet import markers
+from sdbench.fleet.fleet_file import read_state
+from sdbench.fleet.given_times import given_times
+from sdbench.fleet.ledger_file import read_events
 from sdbench.knowledge.crash_reports import find_crash_report, read_crash_report
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.machine.facts import Unavailable
@@ -265,6 +272,22 @@ def _recording(folder: Path, name: str) -> Iterator[str]:
     yield from ()
 
 
+def _fleet(folder: Path, name: str) -> Iterator[str]:
+    """The state of a fleet, and when what was given."""
+    _, state = read_state(folder / name)
+    for group in state.groups.values():
+        if (folder / name / group.run_id).parent != folder / name:
+            yield f"a run outside of the fleet: {group.run_id}"
+    given_times(read_events(folder / name))
+    status_document(folder / name)
+
+
+def _marker(folder: Path, name: str) -> Iterator[str]:
+    with mock.patch.dict(os.environ, SDBENCH_STATE=str(folder / name)):
+        markers.killed_under()
+    yield from ()
+
+
 _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     "run": _run,
     "config": _config,
@@ -277,6 +300,8 @@ _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     "timeline": _timeline,
     "macos": _macos,
     "recording": _recording,
+    "fleet": _fleet,
+    "marker": _marker,
     "opened": open_by_name,
     "written": write_text,
 }

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from sdbench.fleet.fleet_file import FleetPlan
+from sdbench.fleet.ledger import Event
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.plan.config import Config
@@ -19,6 +21,7 @@ Place = tuple[Any, Any, Any]
 """A table or list, the key in it, and the type of what stands there (Any: not known)."""
 
 RECORDS = {kind.__struct_config__.tag: kind for kind in typing.get_args(Record)}
+EVENTS = {kind.__struct_config__.tag: kind for kind in typing.get_args(Event)}
 # What the types leave open, and code behind them relies on.
 INSIDE = {"config": Config, "machine_facts": MachineFacts}
 _MOST_PLACES = 4000
@@ -46,6 +49,10 @@ def kind_of(file: str, document: Any) -> Any:
         return Run
     if file.endswith("records.jsonl"):
         return RECORDS.get(document.get("type") if isinstance(document, dict) else None, Any)
+    if file.endswith("fleet.json"):
+        return FleetPlan
+    if file.endswith("ledger.jsonl"):
+        return EVENTS.get(document.get("event") if isinstance(document, dict) else None, Any)
     if "telemetry/" in file:
         return TimelinePoint
     if file.endswith("facts.json"):

@@ -18,6 +18,8 @@ from sdbench.files.toml import TomlError, parse_toml
 __all__ = ["Files", "Mutation", "Subject", "mutated", "ways_for"]
 
 _LONGEST_LOG = 400_000
+_DOCUMENTS = (*("run", "config", "recording", "model", "expectations", "bundle", "site", "fleet"),)
+"""Kinds of subject that have documents."""
 
 
 # --- values in documents --------------------------------------------------------------------------
@@ -29,7 +31,7 @@ def _document(files: Files, random: Random) -> tuple[str, int | None, Any] | Non
     names = [n for n in files if n.endswith(wanted) and isinstance(files[n], bytes)]
     if not names:
         return None
-    records = [name for name in names if name.endswith("records.jsonl")]
+    records = [name for name in names if name.endswith(("records.jsonl", "ledger.jsonl"))]
     name = random.choice(records if records and random.random() < 0.5 else names)
     data = files[name]
     assert isinstance(data, bytes)
@@ -88,13 +90,13 @@ def _change_value(files: Files, random: Random, subject: Subject, *, typed: bool
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "bundle", "site", times=8)
+@way("run", "config", "recording", "bundle", "site", "fleet", times=8)
 def _typed_value(files: Files, random: Random, subject: Subject) -> None:
     """What sdbench itself could have written there, or nearly."""
     _change_value(files, random, subject, typed=True)
 
 
-@way("run", "config", "recording", "model", "expectations", "log", "bundle", "site", times=5)
+@way(*_DOCUMENTS, "log", times=5)
 def _any_value(files: Files, random: Random, subject: Subject) -> None:
     _change_value(files, random, subject, typed=False)
 
@@ -142,7 +144,7 @@ def _changed_text(text: str, random: Random) -> str:
     return "\n".join(lines)
 
 
-@way("run", "config", "recording", "model", "expectations", "log", "bundle", "site", times=2)
+@way(*_DOCUMENTS, "log", times=2)
 def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None:
@@ -155,7 +157,7 @@ def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
         _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle", "site", times=2)
+@way(*_DOCUMENTS, times=2)
 def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     """An unknown key, one with a hostile name, or an entry of a list twice."""
     found = _document(files, random)
@@ -175,7 +177,7 @@ def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle", "site")
+@way(*_DOCUMENTS)
 def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None or not isinstance(found[2], dict):
@@ -187,7 +189,7 @@ def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle", "site")
+@way(*_DOCUMENTS)
 def _long_number(files: Files, random: Random, subject: Subject) -> None:
     """In place of a number that is there, as text: more digits than Python reads, or no number."""
     name = random.choice([*files])
@@ -331,7 +333,7 @@ def _odd_file(files: Files, random: Random, subject: Subject) -> None:
     files[name] = random.choice((*_ODDITIES, Odd("link", name.rpartition("/")[2])))
 
 
-@way("run", times=2)
+@way("run", "fleet", times=2)
 def _link_out(files: Files, random: Random, subject: Subject) -> None:
     """In place of a file or a folder: a link to what is not the run's, and could be shown as it."""
     name = random.choice(_named(files, random))
@@ -350,7 +352,7 @@ def _named(files: Files, random: Random) -> list[str]:
     return first if first and random.random() < 0.5 else [*files]
 
 
-@way("run", "model", "recording", "bundle", "site")
+@way("run", "model", "recording", "bundle", "site", "fleet")
 def _file_gone(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     folder = name.rpartition("/")[0]

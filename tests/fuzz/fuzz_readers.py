@@ -19,6 +19,10 @@ READERS: tuple[str, ...] = (
         for name in ("case", "compared", "failure", "planned", "replicate", "run")
     ),
     "files/toml.py",
+    "fleet/fleet_file.py",
+    "fleet/given_times.py",
+    "fleet/ledger_file.py",
+    "fleet/markers.py",
     "board/site_data.py",
     "comparison/expectations.py",
     "comparison/history_index.py",
@@ -33,6 +37,7 @@ READERS: tuple[str, ...] = (
     "models/gguf_header.py",
     "models/weights.py",
     "correctness/artifact_files.py",
+    "report/view/schedule.py",
     "report/view/timelines.py",
     "runs/membership.py",
     "runs/checks.py",
@@ -52,6 +57,9 @@ WRITING: dict[str, tuple[str, ...]] = {
     ),
     "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
+    "fleet/fleet_file.py": ("write_fleet", "ask_to_stop"),
+    "fleet/ledger_file.py": ("note", "flush"),
+    "fleet/markers.py": ("marked",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
 
@@ -62,6 +70,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("bundles/archive.py", "bundles/opened.py"), ("bundle",)),
     "board/site_data.py": ("site",),
+    **dict.fromkeys(("fleet/fleet_file.py", "fleet/given_times.py"), ("fleet",)),
+    **dict.fromkeys(("fleet/ledger_file.py", "fleet/markers.py"), ("fleet",)),
+    "report/view/schedule.py": ("fleet",),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),

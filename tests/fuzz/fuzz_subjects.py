@@ -11,6 +11,7 @@ import board_factories
 import msgspec
 from factories import UTC, make_picture, make_replicate, make_started
 from fuzz_bundles import bundle_subjects
+from fuzz_fleets import fleet_subjects
 from fuzz_mutations import Subject
 from fuzz_pictures import stranger
 from fuzz_trees import Tree, read_tree
@@ -70,6 +71,7 @@ def all_subjects() -> list[Subject]:
             *_models(Path(folder)),
             *_expectations(),
             *_sites(),
+            *fleet_subjects(),
             *bundle_subjects(),
         ]
 
@@ -84,7 +86,9 @@ def outside_of(subject: Subject) -> Tree:
         marked = [{**one, "reason": MARKER} if "outcome" in one else one for one in records]
         files["records.jsonl"] = b"".join(json.dumps(one).encode() + b"\n" for one in marked)
     for name in files:
-        if name.startswith("telemetry/"):
+        if name == "ledger.jsonl":
+            files[name] = files[name].replace(b'"title":"', f'"title":"{MARKER}'.encode())
+        elif name.startswith("telemetry/"):
             files[name] = files[name].replace(b'"pass 1"', f'"{MARKER}"'.encode())
         elif name.endswith(".png"):
             files[name] = stranger()

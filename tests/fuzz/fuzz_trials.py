@@ -78,7 +78,7 @@ class Bench:
     def prepare(self, subjects: list[Subject]) -> None:
         """Put what is outside of every run where links lead to."""
         for subject in subjects:
-            if subject.kind == "run":
+            if subject.kind in ("run", "fleet"):
                 write_tree(outside_of(subject), self.box.outside / subject.name, self.box.outside)
         self.box.outside.mkdir(exist_ok=True)
 
@@ -151,7 +151,8 @@ class Bench:
     def _lay_out(self, subject: Subject, files: Files) -> Path:
         results = self.box.given / "results"
         write_tree(self.sound.tree, results / SOUND, self.box.outside)
-        folder = results / "1-given" if subject.kind == "run" else self.box.given / "folder"
+        places = {"run": results / "1-given", "fleet": results / "2-fleet"}
+        folder = places.get(subject.kind, self.box.given / "folder")
         laid = bundle_of_files(subject, files) if subject.kind == "bundle" else files
         write_tree(laid, folder, self.box.outside)
         return folder
@@ -206,7 +207,7 @@ class Bench:
         call.out, call.err = _said(out, call), _said(err, call)
         call.noted = [*self.box.noted]
         changed = self.box.changed()
-        own = str(folder) if call.verb == "resume" else "\0"
+        own = str(folder) if call.verb in ("resume", "fleet") else "\0"
         call.changed = [name for name in changed if not name.startswith(own)]
         call.files = self.box.written()
         return call
@@ -300,6 +301,10 @@ def _noting(call: Call) -> Iterator[None]:
         mock.patch.object(pasts, "_SETTLED_S", 0.0),  # the index is used by the next call
         mock.patch.object(run, "ProcessExecutor", _executor),
         mock.patch.object(resume, "ProcessExecutor", _executor),
+        # A fleet of one's own, whose other files were changed, is opened and goes no further.
+        mock.patch("sdbench.fleet.fleet_file.is_own", lambda digest: True),
+        mock.patch("sdbench.fleet.engine.Engine.run", lambda engine: "stopped"),
+        mock.patch("sdbench.fleet.connection.quieten", lambda: None),
         mock.patch("sdbench.process.find_device.accelerator_possible", lambda kind: False),
     ):
         yield

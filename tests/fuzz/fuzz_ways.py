@@ -56,7 +56,7 @@ def ways_for(kind: str) -> list[str]:
 
 _ALL = (
     *("run", "config", "log", "picture", "recording", "model", "expectations", "bundle"),
-    "site",
+    *("site", "fleet"),
 )
 
 

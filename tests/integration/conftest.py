@@ -1,6 +1,7 @@
 """Real workers on the real pipeline with ``synthetic/tiny``."""
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -23,6 +24,19 @@ from sdbench.runs import LoadedRun, load_run
 
 warm_servers.open_session()
 FAULTS = Path(__file__).parent.parent / "faults"
+
+
+class Lazy:
+    """A module that is imported when something of it is first used.
+
+    Each process of pytest collects all tests, and few of them run those that need torch.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """TF32 as it is emulated on the CPU, in real torch."""
 
 import math
+from typing import Any
 
 import pytest
-import torch
+from conftest import Lazy
 
-from sdbench.worker.rounding import Tf32Rounding, loaded_as, to_tf32
+torch: Any = Lazy("torch")
+rounding: Any = Lazy("sdbench.worker.rounding")
 
 
 @pytest.mark.parametrize(
@@ -23,16 +25,16 @@ from sdbench.worker.rounding import Tf32Rounding, loaded_as, to_tf32
     ],
 )
 def test_ten_bits_after_the_point_are_left(number: float, rounded: float) -> None:
-    assert to_tf32(torch.tensor([number])).item() == rounded
+    assert rounding.to_tf32(torch.tensor([number])).item() == rounded
 
 
 def test_every_number_is_within_half_a_unit_and_stays() -> None:
     numbers = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
-    rounded = to_tf32(numbers)
+    rounded = rounding.to_tf32(numbers)
     assert float(((rounded - numbers) / numbers).abs().max()) <= 2**-11
-    assert torch.equal(to_tf32(rounded), rounded) and not torch.equal(rounded, numbers)
-    assert to_tf32(torch.tensor([math.nan])).isnan().all()
-    assert loaded_as("tf32") == loaded_as("tf32-linear") == "float32"
+    assert torch.equal(rounding.to_tf32(rounded), rounded) and not torch.equal(rounded, numbers)
+    assert rounding.to_tf32(torch.tensor([math.nan])).isnan().all()
+    assert rounding.loaded_as("tf32") == rounding.loaded_as("tf32-linear") == "float32"
 
 
 class _Pipeline:
@@ -42,7 +44,7 @@ class _Pipeline:
             "scheduler": object(),
         }
 
-    def to(self, dtype: torch.dtype) -> "_Pipeline":
+    def to(self, dtype: Any) -> "_Pipeline":
         return self
 
 
@@ -53,11 +55,11 @@ def test_convolutions_are_rounded_and_linear_layers_where_asked(linear: bool) ->
     convolution, layer = pipeline.components["unet"]
     weights = [module.weight.clone() for module in (convolution, layer)]
     given = torch.randn(1, 2, 4, 4)
-    with Tf32Rounding(pipeline, linear=linear), torch.no_grad():
+    with rounding.Tf32Rounding(pipeline, linear=linear), torch.no_grad():
         got = convolution(given)
         product = layer(given)
     exact = torch.nn.functional.conv2d(
-        to_tf32(given), to_tf32(weights[0]), convolution.bias.detach()
+        rounding.to_tf32(given), rounding.to_tf32(weights[0]), convolution.bias.detach()
     )
     assert torch.allclose(got, exact, rtol=1e-6, atol=1e-6)
     with torch.no_grad():

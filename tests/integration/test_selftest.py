@@ -247,7 +247,8 @@ def test_all_of_it_on_the_stand_in(sdbench: Sdbench) -> None:
     """Every line that a device without Metal can answer passes; the others say why not."""
     state = {"SDBENCH_STATE": str(sdbench.folder / "state")}
     code, document = sdbench.json("selftest", "--device", "mps", **STANDIN, **state)
-    assert code == 0, document["failed"]
+    assert document["failed"] == []
+    assert code == (1 if document["not_vouched_for"] else 0)  # other tests run meanwhile
     assert document["simulated"] and document["duration_s"] < 300
     lines = {line["id"]: line for line in document["lines"]}
     assert all(line["reason"] for line in lines.values() if line["status"] == "unknown")
@@ -261,7 +262,8 @@ def test_all_of_it_on_the_stand_in(sdbench: Sdbench) -> None:
 def test_all_of_it_on_this_machine_and_a_run_that_keeps_it(sdbench: Sdbench) -> None:
     state = {"SDBENCH_STATE": str(sdbench.folder / "state")}
     code, document = sdbench.json("selftest", "--device", "cpu", **state)
-    assert code == 0, document["failed"]
+    assert document["failed"] == []
+    assert code == (1 if document["not_vouched_for"] else 0)
     assert document["duration_s"] < 300
     lines = {line["id"]: line for line in document["lines"]}
     prefixes = {line.split("-")[0] for line in lines}

@@ -16,16 +16,26 @@ from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.executor import FakeExecutor
 from sdbench.report.figures.figure import Figure
 
+# All that changes what a run does.
+_OF_THE_USER = [*recorded_environment(os.environ)]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where :func:`own_cache` is. Most tests leave theirs unmade, which spares the disk."""
+    return tmp_path_factory.mktemp("own")
+
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder; whatever the user's environment says does not reach the tests."""
-    cache = tmp_path / "cache"
-    for name in recorded_environment(os.environ):  # all that changes what a run does
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SDBENCH_CACHE", str(cache))
-    monkeypatch.setenv("SDBENCH_STATE", str(tmp_path / "state"))
-    return cache
+    own = own_folders / str(next(_numbers))
+    for name in _OF_THE_USER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SDBENCH_CACHE", str(own / "cache"))
+    monkeypatch.setenv("SDBENCH_STATE", str(own / "state"))
+    return own / "cache"
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +64,12 @@ def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def results(tmp_path: Path) -> Path:
     """Where runs are to be written."""
     return tmp_path / "results"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have empty figures: drawing them takes longer than all else."""
+    monkeypatch.setattr(Figure, "inline_svg", lambda figure, **_: '<svg role="img"></svg>')
 
 
 @pytest.fixture

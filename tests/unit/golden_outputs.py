@@ -119,7 +119,12 @@ def fixed_surroundings(folder: Path) -> Iterator[None]:
 
 def _empty_caches() -> None:
     """What sdbench's functions have kept may hold the real user's name, or afterwards this one."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("sdbench.")]
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        # Reports keep compiled templates and sizes of words, which are nobody's.
+        if name.startswith("sdbench.") and not name.startswith("sdbench.report.")
+    ]
     for value in itertools.chain.from_iterable([*vars(module).values()] for module in modules):
         if hasattr(value, "cache_clear"):
             value.cache_clear()

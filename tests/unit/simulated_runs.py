@@ -194,8 +194,3 @@ def auto_estimates_of(
                 times.append(level * spike * math.exp(random.normal(0, world.pass_noise)))
             sides[slot.arm == "new"][slot.block] = float(np.median(times[1:]))
         yield paired_ratio(*sides)
-
-
-def standard_error(share: float, trials: int) -> float:
-    """Of a share counted in that many trials."""
-    return math.sqrt(share * (1 - share) / trials)

@@ -45,8 +45,11 @@ IMPORTS: dict[str, str] = {
         "records runs stacks stats words"
     ),
     "selftest": "correctness files machine models plan process records runner stats",
+    "fleet": (
+        "errors files machine plan privacy process records runner runs selftest stacks stats words"
+    ),
     "report": (
-        "analysis comparison correctness diagnosis errors explain knowledge "
+        "analysis comparison correctness diagnosis errors explain fleet knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
     "bundles": (
@@ -55,13 +58,11 @@ IMPORTS: dict[str, str] = {
     ),
     "submissions": "bundles errors files records words",
     "board": "analysis bundles diagnosis errors files knowledge records report runs words",
-    "fleet": (
-        "errors files machine plan privacy process records runner runs selftest stacks stats words"
-    ),
+    "devices": "errors fleet machine plan privacy process records runner runs stats words",
     "cli": (
-        "analysis board bundles comparison correctness diagnosis doctor errors explain files fleet "
-        "knowledge localise machine models plan privacy process records report repro runner runs "
-        "selftest stacks stats submissions words"
+        "analysis board bundles comparison correctness devices diagnosis doctor errors explain "
+        "files fleet knowledge localise machine models plan privacy process records report repro "
+        "runner runs selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }

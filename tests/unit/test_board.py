@@ -1,6 +1,7 @@
 """``sdbench board build``: which rows count, which have a place, and what is made anew."""
 
 import io
+import itertools
 import json
 import random
 import re
@@ -399,14 +400,16 @@ def test_unfit_paths_are_one_line(tmp_path: Path, there: str, call: Called) -> N
     assert not (tmp_path / "site").exists()
 
 
-@pytest.mark.parametrize("written", [1, 2, 6, 11, 14])
 def test_a_build_that_is_stopped_is_made_again(
-    submissions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+    submissions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build([submissions], tmp_path / "whole")
-    for site in (tmp_path / "new", tmp_path / "renewed"):
-        if site.name == "renewed":
-            build([submissions / "one"], site)
+    whole = files_of(tmp_path / "whole")
+    build([submissions / "one"], tmp_path / "one")
+    for written, kind in itertools.product((1, 2, 6, 11, 14), ("new", "renewed")):
+        site = tmp_path / f"{kind}-{written}"
+        if kind == "renewed":
+            shutil.copytree(tmp_path / "one", site)
         left = [written]
 
         def stopping(place: Path, *names: str, left: list[int] = left, **given: Any) -> None:
@@ -420,7 +423,7 @@ def test_a_build_that_is_stopped_is_made_again(
             patch.setattr("sdbench.board.site_data.write_inside", stopping)
             build([submissions], site)
         build([submissions], site)
-        assert files_of(site) == files_of(tmp_path / "whole")
+        assert files_of(site) == whole, site.name
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"format": 1, "sdbench_version": 3}', b"\xff"])

@@ -160,7 +160,7 @@ def test_wrong_type_is_said_in_plain_words(document: dict[str, Any], expected: s
         ({"device": "tpu"}, "device: expected 'auto' or 'mps' or 'cuda' or 'cpu', got 'tpu'"),
         (
             {"matrix": {"batching": ["loop", "heap"]}},
-            "matrix.batching[1]: expected 'loop' or 'batch', got 'heap'",
+            "matrix.batching[1]: expected 'loop' or 'batch' or 'split', got 'heap'",
         ),
         (
             {"case": [{"dtype": "f16"}]},

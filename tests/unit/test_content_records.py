@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from sdbench.analysis.run_summary import RunSummary
-from sdbench.cli.run import _fails_on
+from sdbench.cli.run_output import fails_on
 from sdbench.correctness.artifact_files import pixels_digest
 from sdbench.correctness.scene import Item, Scene
 from sdbench.errors import ModelError, UsageError
@@ -101,9 +101,9 @@ def test_case_is_right_when_all_its_pictures_are() -> None:
 
 
 def test_fail_on_wrong_means_wrong_content_too() -> None:
-    assert _fails_on(summary_of(RIGHT, WRONG), ("wrong",)) == 1
-    assert _fails_on(summary_of(RIGHT, WRONG), ("skipped",)) == 0
-    assert _fails_on(summary_of(RIGHT, RIGHT), ("wrong",)) == 0
+    assert fails_on(summary_of(RIGHT, WRONG), ("wrong",)) == 1
+    assert fails_on(summary_of(RIGHT, WRONG), ("skipped",)) == 0
+    assert fails_on(summary_of(RIGHT, RIGHT), ("wrong",)) == 0
 
 
 def test_table_says_it_in_plain_words() -> None:

@@ -58,6 +58,7 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
     fake.backends = SimpleNamespace(cudnn=Tf32(True), cuda=SimpleNamespace(matmul=Tf32(False)))
     fake.cuda = SimpleNamespace(
         is_available=lambda: True,
+        device_count=lambda: 4,
         is_bf16_supported=lambda: True,
         synchronize=lambda: called.append("synchronize"),
         empty_cache=lambda: called.append("empty_cache"),
@@ -81,6 +82,7 @@ def test_device_says_what_torch_says(torch: Any, monkeypatch: pytest.MonkeyPatch
     assert device.peak_bytes() == (40_000, "cuda-allocated")
     facts = device.facts()
     assert (facts["name"], facts["capability"], facts["cuda"]) == ("H100", "9.0", "12.4")
+    assert facts["devices"] == 4
     assert (facts["tf32_convolutions"], facts["tf32_matrix_products"]) == (True, False)
     for work in (device.synchronize, device.reset_peak, device.empty_cache):
         work()

@@ -19,10 +19,12 @@ from sdbench.process.events import (
     Done,
     Event,
     Failed,
+    GroupBegun,
     Hello,
     InstrumentRead,
     Loaded,
     Localised,
+    MemberEnded,
     PassEnded,
     PassesMade,
     Phase,
@@ -54,6 +56,8 @@ EVENTS: dict[str, Event] = {
     "signature": SignatureRead(
         t=5.0, steps=28, guidance_scale=7.0, image_to_image="FluxImg2ImgPipeline"
     ),
+    "group": GroupBegun(t=5.2, processes=4, threads=8),
+    "member": MemberEnded(t=5.3, rank=3, exit_code=-9),
     "loaded": Loaded(t=5.5, load_s=0.25, peak_bytes=7),
     "pass": PassEnded(
         t=6.5,
@@ -76,6 +80,7 @@ EVENTS: dict[str, Event] = {
         trace_missing="no room",
         footprint_bytes=6,
         begin_t=6.25,
+        process_peak_bytes=[1, None],
     ),
     "passes": PassesMade(t=6.9, made=12, stopped="median-known"),
     "yardstick": YardstickRead(t=6.9, version=1, before_s=0.01, after_s=0.02, reason="by chance"),

@@ -71,7 +71,7 @@ def test_a_line_of_the_selftest_can_be_listed(tmp_path: Path, status: str, code:
     found = tmp_path / "found"
     found.mkdir()
     line = {"id": "memory-device-driver", "status": status}
-    (found / "selftest.json").write_text(json.dumps({"lines": [line]}))
+    (found / "selftest.json").write_text(json.dumps({"lines": [line], "not_vouched_for": []}))
     assert main([str(tmp_path / "list.toml"), str(found), "--need", "selftest"]) == code
 
 
@@ -91,7 +91,7 @@ def test_where_nothing_is_gated_all_is_recorded(judged: Any) -> None:
 def test_every_kind_of_document(tmp_path: Path) -> None:
     documents = {
         "selftest.json": '{"lines": [{"id": "clock-a", "status": "fail"}, '
-        '{"id": "clock-b", "status": "unknown"}]}',
+        '{"id": "clock-b", "status": "unknown"}], "not_vouched_for": ["times (clock-b)"]}',
         "run-quick.json": '{"findings": [{"code": "nan-output", "severity": "error"}, '
         '{"code": "slicing-hurts", "severity": "info"}]}',
         "localise.json": '{"ops": [{"op": "aten::mm", "beyond": 0}, '
@@ -105,6 +105,11 @@ def test_every_kind_of_document(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         named |= set(failures(tmp_path / name))
     assert named == {
-        *("selftest/clock-a", "run-quick/nan-output", "localise/aten::linear"),
+        *(
+            "selftest/clock-a",
+            "selftest/not-vouched-for",
+            "run-quick/nan-output",
+            "localise/aten::linear",
+        ),
         *("unit-tests/a.b.d", "unit-tests/a.b.e"),
     }

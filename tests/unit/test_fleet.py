@@ -20,7 +20,7 @@ from sdbench.fleet import markers, task
 from sdbench.fleet.certificates import make_certificates
 from sdbench.fleet.connection import connection_to, security_of
 from sdbench.fleet.fleet_file import Mode, read_fleet
-from sdbench.fleet.fleet_folder import FleetFolder, unit_of
+from sdbench.fleet.fleet_folder import FleetFolder
 from sdbench.fleet.ledger import Given, Seen
 from sdbench.fleet.machine_kind import kind_of
 from sdbench.fleet.messages import (
@@ -40,6 +40,7 @@ from sdbench.fleet.messages import (
     unpacked,
 )
 from sdbench.plan.config import Config
+from sdbench.plan.units import unit_of
 from sdbench.privacy.redact_shared import Kept
 from sdbench.process.executor import FakeExecutor
 from sdbench.records import MatmulRate, Replicate, Run
@@ -230,7 +231,7 @@ def test_what_is_compared_in_pairs_is_one_unit() -> None:
     arms = [{"name": "a"}, {"name": "b"}]
     for replicates, units in ((2, 4), (3, 3)):
         run = make_run(make_config(replicates=replicates, arm=arms))
-        found = {unit_of(run, slot) for slot in run.plan.slots}
+        found = {unit_of(run.plan, slot) for slot in run.plan.slots}
         assert len(found) == units, "a case of a block in all variants, or a whole block"
 
 
@@ -432,8 +433,14 @@ def test_without_the_extra_there_is_one_line_with_the_command(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ('until_decided = { by = "arm" }', "until_decided: a fleet carries out a fixed plan"),
-        ('[[arm]]\nname = "a"\nenv = { HF_TOKEN = "x" }', "looks like a secret"),
+        (
+            'until_decided = { by = "arm" }',
+            "until_decided: a fleet carries out a fixed plan; set replicates instead",
+        ),
+        (
+            '[[arm]]\nname = "a"\nenv = { HF_TOKEN = "x" }',
+            "looks like a secret: a fleet passes none on; remove it there and set it in the",
+        ),
     ],
 )
 def test_what_a_fleet_cannot_do_is_refused(
@@ -442,7 +449,7 @@ def test_what_a_fleet_cannot_do_is_refused(
     file = tmp_path / "c.toml"
     file.write_text(f'name = "c"\n{config}\n')
     code, _, err = call("fleet", "run", file, "--scheduler", "tcp://127.0.0.1:1", "--insecure")
-    assert code == 2
+    assert (code, len(err.splitlines())) == (2, 1)
     assert words in err
 
 
@@ -463,6 +470,60 @@ def test_status_and_stop_need_no_scheduler(call: Called, results: Path) -> None:
     assert code == 2
     assert "no process is working on this fleet" in err
     assert call("fleet", "status", folder.path)[0] == 0
+
+
+def test_fleets_and_their_runs_are_found_in_the_results(call: Called, results: Path) -> None:
+    folder, group = begin(results)
+    keep(folder, *give(folder))
+    folder.close()
+    run = folder.path_of(group)
+    code, out, _ = call("list", "-o", results)
+    assert code == 0
+    assert f"Fleet {folder.path.name}, mode split: 1 run, 1 machine, 1 of 4 processes" in out
+    assert f"sdbench list --results {folder.path}" in out
+    code, out, _ = call("list", "-o", results, "--json")
+    document = json.loads(out)
+    assert document["runs"] == []
+    (fleet,) = document["fleets"]
+    assert (fleet["runs"], fleet["done"], fleet["at_work"]) == ([run.name], 1, False)
+    assert run.name in call("list", "-o", folder.path)[1]
+    for name in (run.name, "latest", folder.path, folder.path.name):
+        assert json.loads(call("show", name, "-o", results, "--json")[1])["run_id"] == run.name
+
+
+def test_fleet_with_several_runs_names_them(call: Called, results: Path) -> None:
+    folder, group = begin(results)
+    first = folder.path_of(group)
+    folder._make_group("other", "Other", folder.run_of(group))
+    folder.close()
+    code, _, err = call("report", folder.path, "-o", "-", "-f", "json")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "is the folder of a fleet with 2 runs" in err
+    assert first.name in err
+    assert f"sdbench list --results {folder.path}" in err
+
+
+def test_run_of_a_fleet_is_resumed_by_the_fleet_alone(call: Called, results: Path) -> None:
+    folder, group = begin(results, "every")
+    folder.close()
+    code, _, err = call("resume", folder.path_of(group))
+    assert code == 2
+    assert f"sdbench fleet resume {folder.path} --scheduler ADDRESS" in err
+    assert load_run(folder.path_of(group)).attempts == []
+
+
+def test_damaged_fleet_hides_nothing_else(call: Called, results: Path) -> None:
+    folder, _ = begin(results)
+    folder.close()
+    (broken := results / "20990101-000000-fleet-x-0000").mkdir()
+    (broken / "fleet.json").write_text("{")
+    code, out, _ = call("list", "-o", results)
+    assert code == 0
+    assert f"Fleet {folder.path.name}, mode split" in out
+    assert "Fleet 20990101-000000-fleet-x-0000: unreadable: " in out
+    assert [path.name for path in broken.iterdir()] == ["fleet.json"], "nothing is written into it"
+    assert call("fleet", "status", folder.path.name, "-o", results)[0] == 0
 
 
 def test_certificates_are_listed(call: Called, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sdbench.errors import StoreError
 from sdbench.fleet.ledger import (
-    LEDGER_FILE,
     MOST_DEATHS,
     MOST_LOSSES,
     Died,
@@ -19,15 +18,14 @@ from sdbench.fleet.ledger import (
     Given,
     Grouped,
     Ledger,
-    LedgerFile,
     Lost,
     Returned,
     Seen,
     Session,
     UnitSlot,
     WhyLost,
-    read_events,
 )
+from sdbench.fleet.ledger_file import LEDGER_FILE, LedgerFile, read_events
 
 
 def grouped(slots: int = 3, group: str = "g", units: int | None = None) -> Grouped:

@@ -26,6 +26,7 @@ EXAMPLES = {
     "expectations": 4,
     "bundle": 5,
     "site": 4,
+    "fleet": 6,
 }
 """Drawn inputs: few, as what is simple is tried in turn and not by luck."""
 

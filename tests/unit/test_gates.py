@@ -158,3 +158,10 @@ def test_unknown_memory_is_not_waited_for(before: Gate) -> None:
     make_gates([available(1)], watcher=watcher).recover(before)
     make_gates([make_facts(available_bytes=UNTOLD)], watcher=watcher).recover(BEFORE)
     assert watcher.waited == []
+
+
+def test_work_of_this_session_on_other_devices_is_no_foreign_load() -> None:
+    facts = make_facts(load_1min=4.5)
+    assert flags_of(facts, 10e9) == ["load"]
+    assert flags_of(facts, 10e9, own_load=2.0) == []
+    assert flags_of(facts, 10e9, own_load=1.0) == ["load"], "the rest is somebody else's"

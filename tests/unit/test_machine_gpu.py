@@ -10,7 +10,7 @@ import pytest
 
 from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
 from sdbench.machine.gpu.apple_energy import AppleEnergy, open_apple_energy
-from sdbench.machine.gpu.nvml import NvmlGpu, open_nvml, throttle_names
+from sdbench.machine.gpu.nvml import ListedGpu, NvmlGpu, list_gpus, open_nvml, throttle_names
 from sdbench.machine.gpu.open import open_gpu
 from sdbench.machine.gpu.reader import NoGpu
 
@@ -19,6 +19,7 @@ class FakeNvml(ModuleType):
     """What sdbench uses of ``pynvml``; ``broken`` functions are not supported by the GPU."""
 
     NVML_TEMPERATURE_GPU = 0
+    NVML_DEVICE_MIG_ENABLE = 1
 
     class NVMLError(Exception):
         """As in pynvml."""
@@ -53,6 +54,16 @@ class FakeNvml(ModuleType):
 
     def nvmlDeviceGetName(self, gpu: int) -> str | bytes:  # noqa: N802
         return self.gpus[gpu]
+
+    def nvmlDeviceGetUUID(self, gpu: int) -> str:  # noqa: N802
+        return f"GPU-{gpu}"
+
+    def nvmlDeviceGetPciInfo(self, gpu: int) -> Any:  # noqa: N802
+        return SimpleNamespace(busId=f"0000000{gpu}:AB:00.0".encode())
+
+    def nvmlDeviceGetMigMode(self, gpu: int) -> list[int]:  # noqa: N802
+        self._check("mig")
+        return [int(gpu == 1), 0]
 
     def nvmlDeviceGetPowerUsage(self, gpu: int) -> int:  # noqa: N802
         self._check("power")
@@ -101,6 +112,28 @@ def test_nvml_tells_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     reader.close()
     assert nvml.running == 0
+
+
+def test_gpus_are_listed_with_what_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml(["NVIDIA H200", b"NVIDIA A100"])
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert list_gpus({}) == [
+        ListedGpu("NVIDIA H200", "GPU-0", "0000:ab:00.0", 140 << 30),
+        ListedGpu("NVIDIA A100", "GPU-1", "0001:ab:00.0", 140 << 30, divided=True),
+    ]
+    nvml.broken = {"mig"}  # as of a GPU that cannot be divided
+    found = list_gpus({"CUDA_VISIBLE_DEVICES": "1"})
+    assert found == [ListedGpu("NVIDIA A100", "GPU-1", "0001:ab:00.0", 140 << 30)]
+    assert nvml.running == 0
+    nvml.broken = {"memory"}
+    assert list_gpus({}) == Unavailable("NVML: Not Supported")
+
+
+def test_gpu_of_a_pinned_worker_is_the_one_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(["a", "b"]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert open_gpu("Linux", "GPU-1").names() == ["b"]
+    assert open_gpu("Linux").names() == ["a"]
 
 
 def test_energy_of_the_first_gpu_is_in_joules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ OTHERS = {
     # its folder is made, a request to stop removed, a run that a crash left empty taken back
     "fleet/fleet_folder.py": {"os.mkdir", ".unlink", "shutil.rmtree"},
     # appended to, as the records
-    "fleet/ledger.py": {"os.ftruncate"},
+    "fleet/ledger_file.py": {"os.ftruncate"},
     "fleet/markers.py": {".unlink"},
     # keys, on a host: over ssh
     "fleet/host_workers.py": {"open"},

@@ -35,6 +35,13 @@ GATE = Gate(power_source="ac", low_power_mode=False, thermal="nominal")
 FACTS = {"simulated": False, "identity": {"virtual": False}}
 
 
+VOUCHING = ("clock-a", "sync-a", "memory-host-footprint", "picture-a", "load-a")
+
+
+def line_of(name: str, status: Any = "pass") -> InstrumentLine:
+    return InstrumentLine(id=name, status=status, instrument="a", source="b")
+
+
 def selftest(**fields: Any) -> Selftest:
     known: dict[str, Any] = {
         "made_utc": UTC,
@@ -43,7 +50,7 @@ def selftest(**fields: Any) -> Selftest:
         "device": "cpu",
         "simulated": False,
         "duration_s": 1.0,
-        "lines": [InstrumentLine(id="clock-a", status="pass", instrument="a", source="b")],
+        "lines": [line_of(name) for name in VOUCHING],
     }
     return Selftest(**{**known, **fields})
 
@@ -108,6 +115,7 @@ def unfinished() -> LoadedRun:
 CUDA = {"device": {"kind": "cuda", "facts": {}}}
 MPS = {"device": {"kind": "mps", "facts": {}}}
 FAILED = [InstrumentLine(id="power-a", status="fail", instrument="a", source="b")]
+PARTLY = [line_of(name, "unknown" if name == "picture-a" else "pass") for name in VOUCHING]
 LORA = {"name": "x", "path": "", "sha256": "d" * 64, "weight": 1.0}
 
 BLOCKED: list[tuple[str, Callable[[], LoadedRun]]] = [
@@ -151,6 +159,8 @@ BLOCKED: list[tuple[str, Callable[[], LoadedRun]]] = [
     ("selftest-missing", lambda: quiet(selftest=None)),
     ("selftest-missing", lambda: quiet(selftest=selftest(device="mps"))),
     ("selftest-failed", lambda: quiet(selftest=selftest(lines=FAILED))),
+    ("selftest-unknown", lambda: quiet(selftest=selftest(lines=PARTLY))),
+    ("selftest-unknown", lambda: quiet(selftest=selftest(lines=[]))),
     ("pictures-unchecked", lambda: compared("unknown")),
     ("pictures-wrong", lambda: compared("broken")),
     ("pictures-wrong", lambda: checked("broken")),

@@ -255,7 +255,7 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
     config = plan(steps=7, case=[batch, {**batch, "attention_slicing": True}])
     run = loaded_run(config=config, seconds=taking_longer("attention_slicing", True))
     (goal,) = diagnosis(run).recommendation.goals
-    assert goal.latency is None and "without a batch" in (goal.reason or "")
+    assert goal.latency is None and "one image at a time" in (goal.reason or "")
     assert goal.throughput is not None
     code = goal.throughput.snippet
     ast.parse(code)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from factories import FakeClock, FakeProbe, make_slow, make_system
 
 from sdbench.machine import SlowReading
-from sdbench.machine.cpu import CpuShares, CpuTimes, cpu_shares, cpu_times
+from sdbench.machine.cpu import CpuShares, CpuTimes, cpu_shares, cpu_times, session_cpu_times
 from sdbench.process.sampler import MAX_COST_SHARE, PERIOD_S, MachineSampler, Sampler
 
 
@@ -263,3 +265,24 @@ def test_own_time_grows_with_own_work_and_processes_that_are_gone_tell_nothing()
     assert after is not None
     assert after.own_s > before.own_s
     assert cpu_times(1 << 30, []) is None
+
+
+def test_all_work_below_a_session_is_its_own_whichever_thread_started_it() -> None:
+    """The session is a process of its own here, whose thread starts one that works and ends."""
+    works = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    session = (
+        "import subprocess, sys, threading\n"
+        f"work = lambda: subprocess.run([sys.executable, '-c', {works!r}])\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
+        "print('done', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-S", "-c", session]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == b"done\n"
+        after = session_cpu_times(process.pid)
+        above = session_cpu_times(os.getpid())
+        process.stdin.close()
+    assert after is not None and above is not None
+    assert after.own_s >= 0.35, "of a process that has ended, too"
+    assert above.own_s >= after.own_s, "of the processes below those that were started"

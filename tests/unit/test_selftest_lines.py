@@ -168,6 +168,12 @@ def test_where_other_programs_move_memory_the_line_is_unknown() -> None:
     assert statuses(memory_lines(restless))["memory-host-free"] == "unknown"
 
 
+def test_where_nothing_seems_to_move_a_counter_that_stands_still_does_not_pass() -> None:
+    # Another program gave back just what the worker took.
+    still = plateaus(available_bytes=0.0, other_available_bytes=0.01)
+    assert statuses(memory_lines(still))["memory-host-free-source"] == "unknown"
+
+
 # --- load ----------------------------------------------------------------------------------------
 
 LOAD: dict[str, Any] = {

@@ -174,7 +174,7 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
             done.append(kind)
 
     channel: Any = SimpleNamespace(send=send)
-    monkeypatch.setattr(worker_job, "_open", lambda *_: FakeDevice())
+    monkeypatch.setattr(worker_job, "_open", lambda *_, **__: FakeDevice())
 
     class Settings:
         call = contextlib.nullcontext()
@@ -188,6 +188,7 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
     stand_ins: dict[str, dict[str, Any]] = {
         "pipelines": {"load": lambda *_: None, "Applied": Settings},
         "passes": {"Passes": Passes},
+        "process_group": {"Leader": None, "is_split": lambda _: False},
         "yardstick": {"Yardstick": Read},
     }
     for module, names in stand_ins.items():

@@ -53,6 +53,7 @@ def hand_over() -> None:
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "limits": {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS},
+        "cores": sorted(os.sched_getaffinity(0)),
         "leads": os.getsid(0) == os.getpid(),
         "ignored": [n for n in _FORWARDED if signal.getsignal(n) == signal.SIG_IGN],
         "descriptors": descriptors,

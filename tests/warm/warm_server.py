@@ -237,6 +237,7 @@ def become(request: "dict[str, Any]") -> None:
         signal.signal(number, signal.SIG_IGN if ignored else plain)
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), tuple(limit))
+    os.sched_setaffinity(0, request["cores"])
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])

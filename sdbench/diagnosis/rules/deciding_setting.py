@@ -7,7 +7,11 @@ from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import AXES
 
 _ON_OFF = {True: "on", False: "off"}
-_VALUE_WORDS = {"batch": "one batch", "loop": "a loop"}
+_VALUE_WORDS = {
+    "batch": "one batch",
+    "loop": "a loop",
+    "split": "a split over several processes",
+}
 
 
 def value_words(row: CaseResult, axis: str) -> str:

@@ -2,6 +2,7 @@
 loop."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality, EqualityKind
@@ -22,14 +23,37 @@ from sdbench.diagnosis.rules.picture_symptoms import (
     wrong_words,
 )
 from sdbench.diagnosis.rules.symptom import Symptom
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import ImageCompared, Picture
+
+
+class _Together(NamedTuple):
+    """A way to make several images at the same time, in words."""
+
+    code: FindingCode
+    where: str
+    of: str
+
+
+_BATCH = _Together("batch-mismatch", "in a batch", "of a batch")
+_SPLIT = _Together(
+    "split-mismatch", "spread over several processes", "of a pass that several processes make"
+)
 
 
 def batch_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Images of a batch are wrong, or differ from those that a loop makes."""
     if not evidence.makes_several_at_once(row):
         return None
-    return _wrong_items(evidence, row) or _unlike_loop(evidence, row)
+    return _wrong_items(evidence, row, _BATCH) or _unlike_loop(evidence, row, _BATCH)
+
+
+def split_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
+    """Images of a pass that several processes make are wrong, or differ from those that a loop
+    makes."""
+    if row.summary.case.batching != "split":
+        return None
+    return _wrong_items(evidence, row, _SPLIT) or _unlike_loop(evidence, row, _SPLIT)
 
 
 def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
@@ -119,8 +143,8 @@ def first_is_odd_one_out(evidence: Evidence, row: CaseResult, found: Equality) -
     return wrong_place(evidence, row).pattern not in ("later-passes", "at-times")
 
 
-def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Judged by the CPU's images: some images of the batch are right and others are not, or those
+def _wrong_items(evidence: Evidence, row: CaseResult, way: _Together) -> Symptom | None:
+    """Judged by the CPU's images: some images of the pass are right and others are not, or those
     of a loop are right."""
     place = wrong_place(evidence, row)
     wrong = [entry for entry in evidence.images_of(row) if is_beyond(entry)]
@@ -129,7 +153,7 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
     loop = evidence.neighbour(row, "batching", "loop")
     if loop is None or loop.summary.correct == "unknown":
         if not place.right_images or 1 in place.images:
-            return None  # nothing says that it is the batch
+            return None  # nothing says that it comes from making them together
         beside = f"image {listed(place.right_images)} matches the CPU's, a loop was not checked"
     elif set(wrong_place(evidence, loop).images) & set(place.images):
         return None  # a loop makes the same mistake
@@ -138,10 +162,10 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
         if place.right_images:
             beside = f"image {listed(place.right_images)} matches the CPU's, and {beside}"
     return Symptom(
-        "batch-mismatch",
+        way.code,
         _severity_of_items(row, wrong),
         row,
-        f"in a batch {wrong_words(evidence, row)}; {beside}",
+        f"{way.where} {wrong_words(evidence, row)}; {beside}",
         f'Make the images in a loop (batching = "loop"). {look_closer(evidence, row)}',
         {
             "right_images": place.right_images,
@@ -154,7 +178,7 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
     )
 
 
-def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
+def _unlike_loop(evidence: Evidence, row: CaseResult, way: _Together) -> Symptom | None:
     """Judged by the same images made in a loop, if that loop can be trusted."""
     found = evidence.equality(row, "batching")
     loop = evidence.neighbour(row, "batching", "loop")
@@ -167,10 +191,10 @@ def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
     if nondeterministic(evidence, row):
         return None
     return Symptom(
-        "batch-mismatch",
+        way.code,
         severity_of(found),
         row,
-        f"image {listed(different_images(found))} of a batch differs from the one that a loop "
+        f"image {listed(different_images(found))} {way.of} differs from the one that a loop "
         f"makes from the same seed{apart_words(found)}",
         f'Make the images in a loop (batching = "loop"). {look_closer(evidence, row)}',
         equality_numbers(found),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from sdbench.machine.gpu.reader import GpuReader, NoGpu
 
 T = TypeVar("T")
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which GPUs CUDA shows to a process, and in which order."""
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 # nvml.h, nvmlClocksEventReason*. That the GPU idles (1) holds nothing back.
@@ -29,6 +32,33 @@ _IDLE = 0x001
 GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 
 
+@dataclass(frozen=True)
+class ListedGpu:
+    """A GPU that CUDA shows; ``bus_id`` as sysfs writes it (``0000:19:00.0``), ``divided`` by
+    MIG."""
+
+    name: str
+    uuid: str
+    bus_id: str
+    memory_bytes: int
+    divided: bool = False
+
+
+def list_gpus(
+    environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER
+) -> list[ListedGpu] | Unavailable:
+    """The GPUs that CUDA shows to a process, or why they cannot be listed."""
+    reader = open_nvml(environ, driver)
+    try:
+        return reader.list() if isinstance(reader, NvmlGpu) else _reason(reader.names())
+    finally:
+        reader.close()
+
+
+def _reason(names: list[str] | Unavailable) -> Unavailable:
+    return names if isinstance(names, Unavailable) else Unavailable("NVML does not list them")
+
+
 def open_nvml(environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER) -> GpuReader:
     """A reader of the GPU that torch would use, if there is one and the package is installed."""
     try:
@@ -42,7 +72,7 @@ def open_nvml(environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER) -
     except pynvml.NVMLError as error:
         return NoGpu(f"NVML could not be started: {error}")
     try:
-        handles = _handles(pynvml, environ.get("CUDA_VISIBLE_DEVICES"))
+        handles = _handles(pynvml, environ.get(VISIBLE))
     except pynvml.NVMLError as error:
         pynvml.nvmlShutdown()
         return NoGpu(f"NVML finds no GPU: {error}")
@@ -61,6 +91,24 @@ class NvmlGpu:
 
     def names(self) -> list[str] | Unavailable:
         return self._ask(lambda: [_text(self._nvml.nvmlDeviceGetName(h)) for h in self._handles])
+
+    def list(self) -> list[ListedGpu] | Unavailable:
+        """All of them, with what tells them apart."""
+        return self._ask(lambda: [self._listed(handle) for handle in self._handles])
+
+    def _listed(self, handle: Any) -> ListedGpu:
+        nvml = self._nvml
+        try:
+            divided = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+        except nvml.NVMLError:  # a GPU that cannot be divided
+            divided = False
+        return ListedGpu(
+            name=_text(nvml.nvmlDeviceGetName(handle)),
+            uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+            bus_id=sysfs_bus_id(_text(nvml.nvmlDeviceGetPciInfo(handle).busId)),
+            memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            divided=divided,
+        )
 
     def read(self) -> Gpu:
         nvml, gpu = self._nvml, self._handles[0]
@@ -98,6 +146,12 @@ def throttle_names(mask: int) -> list[str]:
     known = {bit: name for bit, name in THROTTLE_REASONS.items() if mask & bit}
     rest = mask & ~_IDLE & ~sum(THROTTLE_REASONS)
     return [*known.values(), *([f"unknown reason {rest:#x}"] if rest else [])]
+
+
+def sysfs_bus_id(bus_id: str) -> str:
+    """``00000000:19:00.0`` of NVML as sysfs names the folder: ``0000:19:00.0``."""
+    domain, _, rest = bus_id.lower().partition(":")
+    return f"{domain[-4:]}:{rest}"
 
 
 def _handles(pynvml: Any, visible: str | None) -> list[Any]:

@@ -54,7 +54,7 @@ def markdown_report(
     """
     pictures = _Pictures(folder)
     parts = [f"# {plain(story.title)}"]
-    if len(story.runs) > 1 or story.comparisons.shown:
+    if len(story.runs) > 1 or story.comparisons.shown or story.schedules:
         parts += _comparisons(story, pictures)
     for number, run in enumerate(story.runs, start=1):
         gallery = galleries[number - 1] if galleries else None
@@ -324,6 +324,7 @@ def _comparisons(story: Report, pictures: _Pictures) -> Iterator[str]:
     yield from drawn
     yield from (f"Not compared: {plain(words)}" for words in story.comparisons.refused)
     yield from _section("Over time", pictures.of(figures, "history"))
+    yield from _section("Where and when", pictures.of(figures, "schedule"))
 
 
 def _differences(comparison: Comparison) -> str:

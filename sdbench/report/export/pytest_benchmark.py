@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.case_result import rows_of
 from sdbench.analysis.run_summary import summary_of
 from sdbench.runs import LoadedRun
@@ -22,6 +23,7 @@ _FORMAT = "5.0.0"
 def pytest_benchmark_document(loaded: LoadedRun) -> dict[str, Any]:
     """Cases without a steady time are left out: the format has no way to say so."""
     run, summary, benchmarks = loaded.run, summary_of(loaded), []
+    beside = beside_words(run)
     for row in rows_of(loaded, summary):
         found, steady = row.summary, (entry.steady_median_s for entry in row.replicates)
         times = [time for time in steady if time is not None]
@@ -41,6 +43,7 @@ def pytest_benchmark_document(loaded: LoadedRun) -> dict[str, Any]:
                     "outcome": found.outcome,
                     "correct": found.correct,
                     "no_effect": found.no_effect,
+                    **({} if beside is None else {"several_devices": beside}),
                 },
                 "options": {"disable_gc": False, "timer": "monotonic", "min_rounds": len(times)},
                 "stats": _stats(times),

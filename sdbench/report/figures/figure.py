@@ -28,6 +28,7 @@ FigureKind = Literal[
     "comparison",
     "history",
     "overview",
+    "schedule",
 ]
 _ROLES = [colour.name.removeprefix("fig-") for colour in COLOURS]
 # Colours that matplotlib writes into SVG as they are and nothing else uses; they become variables.

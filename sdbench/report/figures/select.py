@@ -7,6 +7,7 @@ from sdbench.report.figures.matrix import matrix_figure
 from sdbench.report.figures.memory import timeline_figures
 from sdbench.report.figures.overview import overview_figure
 from sdbench.report.figures.profile import divergence_figure, stages_figure
+from sdbench.report.figures.schedule import schedule_figures
 from sdbench.report.figures.sustained import sustained_figures
 from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.view.model import Report, RunReport
@@ -31,10 +32,12 @@ def run_figures(run: RunReport, prefix: str = "run-1") -> list[Figure]:
 
 
 def story_figures(story: Report) -> list[Figure]:
-    """Of several runs together: comparisons in the story's order, then the history."""
-    found = [
+    """Of several runs together: comparisons in the story's order, the history, then where and when
+    machines that shared a run or a fleet worked."""
+    found: list[Figure | None] = [
         comparison_figure(comparison, number)
         for number, comparison in enumerate(story.comparisons.shown, start=1)
     ]
     found.append(None if story.history is None else history_figure(story.history))
+    found += schedule_figures(story)
     return [figure for figure in found if figure is not None]

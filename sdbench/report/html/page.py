@@ -38,7 +38,7 @@ from sdbench.report.view.first_screen import answers_of, date_words
 from sdbench.report.view.passes import STOPPED_WORDS
 from sdbench.report.view.spread import share
 from sdbench.runs import LoadedRun
-from sdbench.words import printable, seconds, size
+from sdbench.words import duration, printable, seconds, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,6 +56,7 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("gallery", "Images"),
     ("stages", "Stages and efficiency"),
     ("claims", "Documented claims"),
+    ("schedule", "Where and when"),
     ("environment", "Environment"),
     ("method", "How it was measured"),
 )
@@ -178,6 +179,7 @@ def _environment() -> "Environment":
         memory_change=memory_words_of,
         spread_pair=_spread_pair,
         sentence=_sentence,
+        duration=duration,
     )
     environment.globals.update(
         stopped_words=STOPPED_WORDS,

@@ -4,6 +4,7 @@ import itertools
 import statistics
 from typing import Any
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,13 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
     phases += f", load {seconds(replicate.load_s)}, total {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
+    if replicate.processes is not None:
+        peaks = [one.process_peak_bytes for one in replicate.passes if one.process_peak_bytes]
+        each = f", peaks {', '.join(map(size, peaks[-1]))}" if peaks else ""
+        out.print(f"  {replicate.processes} processes made each pass{each}", markup=False)
+    if replicate.placement is not UNSET:
+        place = f"{replicate.placement.device}, cores {replicate.placement.cores}"
+        say_plain(out, f"on {place}", lead="  ")
     if replicate.uss_bytes is not None:
         own = (
             f"{size(replicate.uss_bytes)} its own (USS), {size(replicate.pss_bytes)} by share (PSS)"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -63,13 +64,17 @@ class ScreenWatcher:
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """Show what starts now."""
-        plan = self._run.plan
-        case = plan.planned(slot.case_id).case
-        self._words = row_words(case, slot.arm, plan.arms)
-        if self._blocks > 1:
-            self._words += f", run {slot.block + 1} of {self._blocks}"
+        count = len(self._run.devices)
+        self._words = f"{count} devices" if count > 1 else self._named(slot)
         self._bar.update(self._task, completed=done, total=total)
         self.tick(None, remaining_s)
+
+    def _named(self, process: Slot | Replicate) -> str:
+        plan = self._run.plan
+        words = row_words(plan.planned(process.case_id).case, process.arm, plan.arms)
+        if self._blocks > 1:
+            words += f", run {process.block + 1} of {self._blocks}"
+        return words
 
     def waits(self, reasons: list[WaitReason], waited_s: float, limit_s: float) -> None:
         """Say once why nothing runs, then count in the bar."""
@@ -120,7 +125,11 @@ class ScreenWatcher:
         held_up = "; ".join(disturbances(replicate))
         detail += f" ! {held_up}" if held_up else ""
         reason = f" – {printable(replicate.reason)}" if replicate.reason else ""
-        say_plain(self._console, f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}")
+        where = "" if replicate.placement is UNSET else f", on {replicate.placement.device}"
+        say_plain(
+            self._console,
+            f"[{done}/{total}] {self._named(replicate)}{where}: {outcome}{detail}{reason}",
+        )
 
     def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
         """Something to go by within the first minute."""

@@ -30,6 +30,7 @@ from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
 from sdbench.report.view.headline import headline_of
 from sdbench.report.view.model import Comparisons, Report, RunReport
+from sdbench.report.view.schedule import schedules_of
 from sdbench.report.view.setup import environment_lines, marks_of, method_lines
 from sdbench.report.view.stages import divergence_of, stages_of
 from sdbench.report.view.summary_words import spread_lines
@@ -50,6 +51,7 @@ def build_report(runs: Sequence[LoadedRun]) -> Report:
     What cannot be read or compared is said in the story; nothing is raised for it. A run goes by
     its id, never by where it lies on somebody's disk: pages travel.
     """
+    schedules = schedules_of(runs)
     runs = [
         dataclasses.replace(loaded, path=Path(loaded.run.run_id), folder=loaded.files)
         for loaded in runs
@@ -60,6 +62,7 @@ def build_report(runs: Sequence[LoadedRun]) -> Report:
         runs=stories,
         comparisons=_comparisons(runs),
         history=_history(runs),
+        schedules=schedules,
     )
 
 

@@ -158,7 +158,7 @@ def claims_words(claims: Sequence[Claim], device: str) -> str | None:
 def answers_in_times(
     cells: Sequence[CaseView], main: Advice | None, main_cell: CaseView | None
 ) -> list[Answer]:
-    """One image, and its share where several are made in a batch at the same size and settings."""
+    """One image, and its share where several are made together at the same size and settings."""
     one = main_cell
     if main is not None:
         key = main.choice.case_id, main.choice.arm
@@ -171,7 +171,7 @@ def answers_in_times(
         cell
         for cell in cells
         if cell.seconds_per_picture is not None
-        and cell.summary.case.batching == "batch"
+        and cell.summary.case.batching != "loop"
         and (cell.summary.case.resolution, cell.summary.arm) == (size, arm)
         and cell.tone != "bad"
     ]

@@ -261,6 +261,49 @@ class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
     power_w: list[tuple[float, float]]
 
 
+BarState = Literal["ok", "bad", "lost", "images", "unknown"]
+"""``lost``: given to a machine that vanished, or measured twice; ``images``: compared with the
+CPU's."""
+
+
+class LaneBar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a machine had in hand; seconds since the first bar of the schedule began."""
+
+    state: BarState
+    words: str
+    begin_s: float
+    end_s: float
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine, and what it had in hand, in order."""
+
+    name: str
+    bars: list[LaneBar]
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which it had something in hand."""
+        total = until = 0.0
+        for bar in self.bars:
+            total += max(0.0, bar.end_s - max(bar.begin_s, until))
+            until = max(until, bar.end_s)
+        return total
+
+    def count(self, state: BarState) -> int:
+        """How many bars are so."""
+        return sum(bar.state == state for bar in self.bars)
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and when: a lane for each machine. ``sentence`` says whose clock it is."""
+
+    began_utc: str
+    lanes: list[Lane]
+    took_s: float
+    sentence: str
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
@@ -294,13 +337,15 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A report: of one run, or of several with their comparison first.
 
-    ``history`` is there from three runs of one machine on.
+    ``history`` is there from three runs of one machine on, ``schedules`` where several machines
+    share a run or a fleet made the runs.
     """
 
     title: str
     runs: list[RunReport]
     comparisons: Comparisons
     history: History | None = None
+    schedules: list[Schedule] = []
 
     @property
     def simulated(self) -> bool:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdbench.analysis.beside import MARK as SEVERAL_DEVICES
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.iterations import ITERATIONS_EXPLAINED
 from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.coverage import beyond_tables
@@ -50,6 +52,9 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
         if run.on_virtual_mac:
             sentence += " It is a virtual Mac: its times mean nothing for a real one."
         yield Mark("VIRTUAL MACHINE", sentence)
+    beside = beside_words(run)
+    if beside is not None:
+        yield Mark(SEVERAL_DEVICES, f"The times were {beside}.")
     if run.preload:
         yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")
 

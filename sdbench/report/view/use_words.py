@@ -46,8 +46,12 @@ def _goal_lines(goal: Goal, run: Run) -> list[str]:
 
 def _choice_words(choice: Choice, run: Run) -> str:
     """``sliced, float16, one by one: 0.214 s per image, 37 it/s``."""
-    settings = [word for word in choice.case.words() if word != "batch"]
-    how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
+    settings = [word for word in choice.case.words() if word != choice.case.batching]
+    how = {
+        "loop": "one by one",
+        "batch": f"in a batch of {_images(run)}",
+        "split": f"{_images(run)} spread over several processes",
+    }[choice.case.batching]
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
     rate = iterations_words(choice.iterations_per_second)
     return f"{named}: {seconds(choice.seconds_per_picture)} per image, {rate}"

@@ -58,6 +58,7 @@ class CUDA(Device):
         properties = torch.cuda.get_device_properties(0)
         return {
             "name": properties.name,
+            "devices": torch.cuda.device_count(),
             "multiprocessors": properties.multi_processor_count,
             "recommended_max_bytes": properties.total_memory,
             "capability": f"{properties.major}.{properties.minor}",

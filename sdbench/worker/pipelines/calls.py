@@ -136,9 +136,14 @@ class PipelineCall:
             )
 
 
-def pipeline_calls(pipeline: Any, job: "dict[str, Any]") -> "list[PipelineCall]":
-    """The pipeline calls of one pass: one with all images, or one for each."""
-    images = list(range(job["images"]))
+def pipeline_calls(
+    pipeline: Any, job: "dict[str, Any]", share: "Optional[list[int]]" = None
+) -> "list[PipelineCall]":
+    """The pipeline calls of one pass: one with all images, or one for each.
+
+    ``share`` are the images that this process makes, by number; None: all of them.
+    """
+    images = list(range(job["images"])) if share is None else share
     if job["case"]["batching"] == "batch":
         return [PipelineCall(pipeline, job, images)]
     return [PipelineCall(pipeline, job, [image]) for image in images]

@@ -34,15 +34,18 @@ def place(pipeline: Any, case: "dict[str, Any]", device: Device) -> None:
 def _offload(pipeline: Any, kind: str, device: Device) -> None:
     import torch
 
+    onto = device.kind
+    if onto == "cuda" and torch.cuda.current_device():  # diffusers takes the first GPU by itself
+        onto = f"cuda:{torch.cuda.current_device()}"
     if kind == "model":
-        pipeline.enable_model_cpu_offload(device=device.kind)
+        pipeline.enable_model_cpu_offload(device=onto)
     elif kind == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=device.kind)
+        pipeline.enable_sequential_cpu_offload(device=onto)
     elif not hasattr(pipeline, "enable_group_offload"):
         raise CaseImpossibleError("this diffusers has no enable_group_offload for pipelines")
     else:
         pipeline.enable_group_offload(
-            onload_device=torch.device(device.kind),
+            onload_device=torch.device(onto),
             offload_type="block_level",
             num_blocks_per_group=1,
             use_stream=device.kind == "cuda",

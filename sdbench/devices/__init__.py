@@ -1,0 +1,1 @@
+"""Several devices of one host at once (``run --devices``): a share of the cores for each."""
