@@ -150,8 +150,9 @@ def compared_with(sdbench: Sdbench, *options: str) -> Compared:
 
 @pytest.mark.parametrize("scheduler", ["pndm", "euler", "dpmsolver"])
 def test_schedulers_with_a_memory_are_forced_back_as_well(sdbench: Sdbench, scheduler: str) -> None:
+    vae = ("--set", "matrix.vae_slicing=[true]", "--set", "matrix.vae_tiling=[true]")
     record = compared_with(
-        sdbench, *("--set", f"scheduler={scheduler}", "--set", 'matrix.batching=["batch"]')
+        sdbench, *("--set", f"scheduler={scheduler}", "--set", 'matrix.batching=["batch"]'), *vae
     )
     assert record.verdict == "match"
     (curve, *_) = record.divergence

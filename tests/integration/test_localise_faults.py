@@ -82,20 +82,31 @@ def test_healthy_device_is_said_to_be_so(sdbench: Sdbench) -> None:
 @pytest.mark.parametrize(
     ("fault", "options", "op"),
     [
-        ("wrong-op:op=softmax", ["--slicing"], "aten::_softmax"),
+        pytest.param(
+            "wrong-op:op=softmax", ["--slicing"], "aten::_softmax", marks=pytest.mark.long
+        ),
         ("wrong-op:op=sdpa-noncontiguous", [], "aten::scaled_dot_product_attention"),
-        ("wrong-op:op=layer_norm", [], "aten::native_layer_norm"),
-        ("wrong-op:op=group_norm", [], "aten::native_group_norm"),
-        ("wrong-op:op=conv2d-noncontiguous", [], "aten::convolution"),
+        pytest.param(
+            "wrong-op:op=layer_norm", [], "aten::native_layer_norm", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "wrong-op:op=group_norm", [], "aten::native_group_norm", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "wrong-op:op=conv2d-noncontiguous", [], "aten::convolution", marks=pytest.mark.long
+        ),
         ("sliced-nan", ["--slicing"], "aten::baddbmm"),
         ("batch-noise", ["--batch", "2"], "aten::convolution"),
         ("missing-op:op=aten::silu", [], "aten::silu"),
-        ("at-op:op=aten::linear:effect=noise", [], "aten::linear"),
+        pytest.param(
+            "at-op:op=aten::linear:effect=noise", [], "aten::linear", marks=pytest.mark.long
+        ),
     ],
 )
 def test_injected_operator_is_named_first(
     sdbench: Sdbench, fault: str, options: list[str], op: str
 ) -> None:
+    """In `make test` one of each kind: wrong, not a number, of a batch, missing."""
     code, document = on_standin(sdbench, fault, *options)
     first = document["ops"][0]
     assert (code, first["op"]) == (1, op)
@@ -126,26 +137,38 @@ def test_script_shows_the_fault_without_sdbench(sdbench: Sdbench) -> None:
     assert "not contiguous" in document["where"]
     script = sdbench.folder / document["script"]
     assert script.parent.name == "sdbench-localise-scaled_dot_product_attention"
-    assert run_script(script, "cpu").endswith("PASS")
-    assert run_script(script, "mps", standin("wrong-op:op=sdpa-noncontiguous")).endswith("FAIL")
-    assert run_script(script, "mps", standin()).endswith("PASS")
+    assert run_script(script, "cpu", "mps", **standin()) == ["PASS", "PASS"]
+    assert run_script(script, "mps", **standin("wrong-op:op=sdpa-noncontiguous")) == ["FAIL"]
 
 
-def run_script(path: Path, device: str, variables: dict[str, str] | None = None) -> str:
-    """Run a script as its reader would; a stand-in has to be imported first."""
-    preload = "import sdbench_standin\n" if variables else ""
-    code = f"{preload}import runpy, sys\nsys.argv[:] = {[str(path), device]}\n"
+def run_script(path: Path, *devices: str, **variables: str) -> list[str]:
+    """Run a script as its reader would, on one device after the other; a stand-in has to be
+    imported first."""
+    code = f"""import runpy, sys
+import sdbench_standin
+for device in {list(devices)}:
+    sys.argv[:] = [{str(path)!r}, device]
+    try:
+        runpy.run_path({str(path)!r}, run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    print("exit code", int(code or 0))
+"""
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}runpy.run_path({str(path)!r}, run_name='__main__')"],
-        env={**os.environ, **ONE_THREAD, **(variables or {})},
+        [sys.executable, "-c", code],
+        env={**os.environ, **ONE_THREAD, **variables},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    last = done.stdout.strip().splitlines()[-1]
-    assert done.returncode == (0 if last == "PASS" else 1), done.stderr
-    return last
+    lines = done.stdout.strip().splitlines()
+    ends = [number for number, line in enumerate(lines) if line.startswith("exit code")]
+    assert len(ends) == len(devices), done.stderr
+    for end in ends:
+        assert lines[end] == f"exit code {int(not lines[end - 1].endswith('PASS'))}", done.stderr
+    return [lines[end - 1][-4:] for end in ends]
 
 
 @needs_standin

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import Sdbench, SharedRun
+from conftest import MATRIX, Sdbench, SharedRun
 
+from sdbench.files.toml import parse_toml
 from sdbench.runs import load_run
 
 
@@ -113,13 +114,6 @@ def test_one_pass_has_no_steady_time_and_says_why(sdbench: Sdbench) -> None:
     assert row["first_pass_s"] > 0
 
 
-@pytest.mark.parametrize("scheduler", ["pndm", "euler", "dpmsolver"])
-def test_every_scheduler_runs(sdbench: Sdbench, scheduler: str) -> None:
-    text = '[matrix]\nresolution = ["64x64"]\nvae_slicing = [true]\nvae_tiling = [true]\n'
-    code, document = sdbench.json("run", sdbench.config(text), "--set", f"scheduler={scheduler}")
-    assert code == 0, document
-
-
 def test_attention_implementations_and_half_precision(sdbench: Sdbench) -> None:
     text = """
 [matrix]
@@ -137,7 +131,7 @@ offload = ["none", "model"]
 
 
 def test_a_local_folder_is_measured_like_any_model(sdbench: Sdbench, cache: Path) -> None:
-    sdbench("run", sdbench.config('[matrix]\nresolution = ["64x64"]\n'), "--set", "passes=1")
+    assert sdbench("models", "make", "synthetic/tiny").returncode == 0
     folder = cache / "models" / "synthetic--tiny"
     text = '[matrix]\nresolution = ["64x64"]\n'
     code, document = sdbench.json("run", sdbench.config(text), "--model", str(folder))
@@ -194,13 +188,14 @@ def test_records_hold_no_home_folder_or_token(sdbench: Sdbench) -> None:
         assert str(Path.home()) + "/" not in text
 
 
-def test_run_json_round_trips(sdbench: Sdbench) -> None:
+def test_run_json_round_trips(matrix_run: SharedRun) -> None:
     from sdbench.runner.session import config_of
 
-    text = '[[case]]\nresolution = "64x64"\n[[case]]\nresolution = "72x64"\n'
-    _, document = sdbench.json("run", sdbench.config(text), "--set", "passes=1")
-    run = load_run(Path(sdbench.folder / document["path"])).run
-    assert msgspec.to_builtins(config_of(run))["case"][1]["resolution"] == "72x64"
+    read = msgspec.to_builtins(config_of(matrix_run.loaded().run))["case"]
+    written = parse_toml(MATRIX)["case"]
+    assert [{key: one[key] for key in given} for one, given in zip(read, written, strict=True)] == (
+        written
+    )
 
 
 def test_worker_needs_no_sdbench_installation(cache: Path, tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.executor import FakeExecutor
 from sdbench.report.figures.figure import Figure
 
-# All that changes what a run does.
-_OF_THE_USER = [*recorded_environment(os.environ)]
 _numbers = itertools.count()
 
 
@@ -31,8 +29,9 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_cache(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder; whatever the user's environment says does not reach the tests."""
     own = own_folders / str(next(_numbers))
-    for name in _OF_THE_USER:
-        monkeypatch.delenv(name, raising=False)
+    # All that changes what a run does, and what a verb has set for its own process.
+    for name in recorded_environment(os.environ):
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SDBENCH_CACHE", str(own / "cache"))
     monkeypatch.setenv("SDBENCH_STATE", str(own / "state"))
     return own / "cache"

@@ -181,6 +181,7 @@ def test_markup_in_an_arm_is_text_in_tables_and_figures() -> None:
     assert "[<b>new</b>]" in Page(html).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_simulated_is_marked_first(tmp_path: Path) -> None:
     loaded = changed(measured(config=two_arms(3)), simulated=True, preload=["stand_in"])
     text = Page(html_report([loaded])).text
@@ -188,6 +189,7 @@ def test_what_is_simulated_is_marked_first(tmp_path: Path) -> None:
     assert text.count("SIMULATED") >= 2, "the comparison says so too"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_of_several_runs_the_comparison_comes_first() -> None:
     runs = [changed(measured(), run_id=f"run-{number}") for number in (1, 2)]
     html = html_report(runs)
@@ -197,6 +199,7 @@ def test_of_several_runs_the_comparison_comes_first() -> None:
     assert "run-1 → run-2" in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_that_cannot_be_compared_are_shown_beside_the_reason() -> None:
     runs = [measured(), changed(measured(), run_id="other", simulated=True)]
     text = Page(html_report(runs)).text
@@ -204,6 +207,7 @@ def test_runs_that_cannot_be_compared_are_shown_beside_the_reason() -> None:
     assert text.count("One image") == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_run_says_what_is_missing(tmp_path: Path) -> None:
     path = kept(tmp_path, measured(config=one_case(4), skip=lambda slot: slot.block == 3))
     records = path / "records.jsonl"
@@ -226,6 +230,7 @@ def test_a_run_of_which_nothing_is_left_is_a_page(tmp_path: Path) -> None:
     assert "No pass was timed" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_every_outcome_is_a_page() -> None:
     outcomes = ["ok", "failed", "oom", "crashed", "timeout", "guard", "skipped", "ok"]
     loaded = measured(
@@ -251,6 +256,7 @@ def test_counted_operations_are_shown_where_they_are_recorded(tmp_path: Path) ->
     assert "Efficiency: 50%." in text and "2.5 TFLOP/s, 50% of matrix products'" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_is_a_page_unless_another_format_is_asked_for(
     call: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +299,7 @@ def test_theme_button_says_what_a_click_does() -> None:
     assert '"Light mode" : "Dark mode"' in (templates / "report.js").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_snippet_to_copy_keeps_its_lines() -> None:
     (code, *_) = re.findall(r"<pre><code>(.*?)</code></pre>", html_report([loaded_run()]), re.S)
     text = unescape(code)

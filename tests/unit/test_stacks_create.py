@@ -199,6 +199,7 @@ def test_disk_that_is_too_small(
 def test_folder_that_cannot_be_written(
     make: Make, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own_cache.parent.mkdir()
     own_cache.write_text("a file, no folder")
     with pytest.raises(UsageError, match="stacks cannot be written"):
         make()
