@@ -30,10 +30,10 @@ def beside_words(run: Run) -> str | None:
 
 def ratio_words(found: BesideOthers) -> str | None:
     """The result of the test in words; None where there is no ratio."""
-    if found.ratio is None or found.ratio_ci95 is None:
+    ratio, low, high = found.ratio, found.ratio_low, found.ratio_high
+    if ratio is None or low is None or high is None:
         return None
-    low, high = found.ratio_ci95
     return (
-        f"a pass takes {found.ratio:.3f} times as long as on one device alone, 95% interval "
+        f"a pass takes {ratio:.3f} times as long as on one device alone, 95% interval "
         f"{low:.3f} to {high:.3f}; undisturbed is within {found.threshold:.0%}"
     )

@@ -10,7 +10,7 @@ from sdbench.errors import UsageError
 from sdbench.plan.config import Config
 from sdbench.records import Plan, Run
 from sdbench.report.terminal.lines import say_plain
-from sdbench.words import counted, duration
+from sdbench.words import counted, duration, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,3 +111,11 @@ def show_devices(prepared: "Prepared", devices: "Sequence[Device]", out: "Consol
     """Say what measures at the same time; nothing without ``--devices``."""
     for line in device_lines(devices, prepared.plan, prepared.estimate.duration_s):
         say_plain(out, line, lead="devices: ")
+    memory = prepared.memory
+    worst = None if memory.worst is None else memory.demands[memory.worst]
+    if prepared.device.kind != "cpu" or len(devices) < 2 or worst is None:
+        return
+    together = len(devices) * worst.peak_bytes
+    if worst.free_bytes is not None and together > worst.free_bytes:
+        words = f"together they take up to {size(together)}, and {size(worst.free_bytes)} are free"
+        say_plain(out, words, lead="warning: ", style="yellow")

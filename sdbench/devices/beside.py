@@ -43,16 +43,18 @@ Times = Mapping[int, float]
 
 
 def judged(alone: Times, beside: Times) -> BesideOthers:
-    """The verdict on seconds of a pass by pair, of a device alone and beside others."""
+    """The verdict on seconds of a pass by pair: of a device alone, and while others worked."""
     estimate = paired_ratio(alone, beside)
     (found,) = decide_family([estimate], DEFAULT_THRESHOLD)
+    low, high = estimate.interval() or (None, None)
     return BesideOthers(
         verdict=_VERDICTS.get(found.verdict, "not-shown"),
         threshold=DEFAULT_THRESHOLD,
         alone_s=[*alone.values()],
         beside_s=[*beside.values()],
         ratio=estimate.ratio,
-        ratio_ci95=estimate.interval(),
+        ratio_low=low,
+        ratio_high=high,
         reason=_why(estimate, found.reason),
     )
 
@@ -92,7 +94,10 @@ def tested_slot(loop: RunLoop, slots: Sequence[Slot]) -> Slot:
 
 
 def compare_beside_others(loop: RunLoop, lanes: Sequence[Lane], slot: Slot) -> BesideOthers | None:
-    """Measure one process alone and beside others, in turn; None where the user stopped it."""
+    """Measure one process while the other devices are idle and while they work, in turn.
+
+    None where the user stopped it.
+    """
     with tempfile.TemporaryDirectory(prefix="sdbench-devices-") as folder:
         return _Test(loop, lanes, slot, _task(loop, slot, Path(folder))).result()
 
@@ -170,17 +175,19 @@ class _Test:
             lane.do(functools.partial(self._keep_busy, lane, first, enough))
             for lane, first in zip(self._others, ready, strict=True)
         ]
+        time_s: float | None = None
         try:
             while not all(first.wait(_WAIT_S) for first in ready):
                 if any(one.done() for one in busy):
                     break
-            ended = [one for one in busy if one.done()]
-            if not ended:
-                return self._own.do(lambda: self._measure(self._own)).result()
+            if not any(one.done() for one in busy):
+                time_s = self._own.do(lambda: self._measure(self._own)).result()
         finally:
             enough.set()
-            problems = [one.result() for one in busy]
-        raise _FailedError(next(filter(None, problems), "another device did not work"))
+            problems = [*filter(None, [one.result() for one in busy])]
+        if problems or time_s is None:  # then not all of them worked all the time
+            raise _FailedError(next(iter(problems), "another device did not work"))
+        return time_s
 
     def _measure(self, lane: Lane) -> float:
         guarded = supervisor_for(self._loop)

@@ -23,7 +23,7 @@ from sdbench.words import shortened
 
 LEDGER_FILE = "ledger.jsonl"
 _MOST_LINE_BYTES = 64 * MIB
-_MOST_BYTES = 1024 * MIB
+_MOST_BYTES = 256 * MIB
 
 
 def replayed(folder: Path, events: Iterable[Event]) -> Ledger:

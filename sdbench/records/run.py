@@ -155,12 +155,12 @@ BesideVerdict = Literal["undisturbed", "disturbed", "not-shown"]
 
 
 class BesideOthers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Steady seconds of a pass of one case on one device, while the other devices were idle and
-    while all of them worked on the same case, in turn.
+    """Steady seconds of a pass of one case on one device, while the other devices were idle
+    (``alone_s``) and while all of them worked on the same case (``beside_s``), in turn.
 
-    ``ratio`` is beside over alone, paired, with its 95% interval. ``undisturbed``: the interval is
-    within the threshold (TOST); ``disturbed``: it is beyond it; else ``not-shown``, with the
-    ``reason``.
+    ``ratio`` is the second over the first, paired, with its 95% interval. ``undisturbed``: the
+    interval is within the threshold (TOST); ``disturbed``: it is beyond it; else ``not-shown``,
+    with the ``reason``.
     """
 
     verdict: BesideVerdict
@@ -172,7 +172,8 @@ class BesideOthers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     alone_s: list[PassSeconds] = []
     beside_s: list[PassSeconds] = []
     ratio: float | None = None
-    ratio_ci95: tuple[float, float] | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
     reason: str | None = None
 
 

@@ -105,6 +105,8 @@ class Group:
         self._rank = rank
         self._gpus = job["device"] == "cuda"
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        if not self._gpus:  # else accelerate asks torch.cpu, which torch 1.13 does not have whole
+            os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
         state_class = _partial_state()
         torch.distributed.init_process_group("nccl" if self._gpus else "gloo", timeout=_TIMEOUT)
         state = state_class(cpu=not self._gpus)
@@ -146,6 +148,7 @@ class Leader(Group):
         _partial_state()  # before anything is started
         self._channel = channel
         self._shares_device = job["device"] == "cpu"
+        self._count: int = job["images"]
         self._ending = False
         os.environ.update(meeting_place(os.environ, size, _free_port()))
         job = dict(job, size=size, threads=_threads(), forked=False)
@@ -173,7 +176,7 @@ class Leader(Group):
                 record[name] = busiest[name]
         record["process_peak_bytes"] = peaks
         if record["kind"] == "measured":
-            record["images"] = _in_order(records)
+            record["images"] = _in_order(records, self._count)
         del record["numbers"]
         return record
 
@@ -306,12 +309,18 @@ def take_part(job: "Dict[str, Any]", passes_of: "Callable[[Group], Any]", channe
     os._exit(1)  # process 0 is gone
 
 
-def _in_order(records: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
-    """The images of all shares by number; old releases of accelerate give some out twice."""
+def _in_order(records: "List[Dict[str, Any]]", count: int) -> "List[Dict[str, Any]]":
+    """The images of all shares by number; old releases of accelerate give some out twice.
+
+    Raises:
+        RuntimeError: not all of them were made.
+    """
     made: "Dict[int, Dict[str, Any]]" = {}
     for record in records:
         for number, picture in zip(record["numbers"], record["images"]):
             made.setdefault(number, picture)
+    if sorted(made) != list(range(count)):
+        raise RuntimeError(f"the processes made images {sorted(made)} of {count}")
     return [made[number] for number in sorted(made)]
 
 

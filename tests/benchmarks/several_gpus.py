@@ -78,9 +78,9 @@ def _beside(document: dict[str, Any]) -> str:
     found = document.get("beside")
     if found is None:
         return "one device"
-    if found.get("ratio") is None or found.get("ratio_ci95") is None:
+    if found.get("ratio") is None or found.get("ratio_low") is None:
         return f"{found['verdict']}: {found['reason']}"
-    low, high = found["ratio_ci95"]
+    low, high = found["ratio_low"], found["ratio_high"]
     alone, beside = (
         " ".join(f"{s:.4f}" for s in found[f"{side}_s"]) for side in ("alone", "beside")
     )

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from chromium import running
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
+
+expect.set_options(timeout=30_000)  # of a busy machine, 5 s are too few
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """A board in a real browser, from a folder: search, filters, sorting, links, phone, axe."""
 
+import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,14 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 rows in 5 pieces."""
     folder = tmp_path_factory.mktemp("board")
     assert site_of(many_rows(), folder, piece_rows=70).rows == 300
+    return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def few(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of these rows for each case: axe takes its time for every cell."""
+    folder = tmp_path_factory.mktemp("few")
+    site_of(many_rows()[::31], folder)
     return folder / "site"
 
 
@@ -185,13 +195,17 @@ def test_links_lead_to_pages_and_back_to_their_rows(browser: Browser, site: Path
             assert path.exists(), row
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_axe_finds_nothing(browser: Browser, site: Path, name: str, look: str) -> None:
+def looks_and_pages() -> Iterator[Any]:
+    """Every page in every look; what is not light is left to `make test-long` but for two."""
+    for look, name in itertools.product(("light", "dark", "phone"), PAGES):
+        short = look == "light" or (look, name) in (("dark", "index"), ("phone", "model"))
+        yield pytest.param(look, name, marks=[] if short else pytest.mark.long)
+
+
+@pytest.mark.parametrize(("look", "name"), [*looks_and_pages()])
+def test_axe_finds_nothing(browser: Browser, few: Path, name: str, look: str) -> None:
     size = PHONE if look == "phone" else (1280, 900)
-    with opened(
-        browser, file_of(site, name), size=size, dark=look == "dark", within=site
-    ) as watched:
+    with opened(browser, file_of(few, name), size=size, dark=look == "dark", within=few) as watched:
         watched.page.wait_for_load_state("networkidle")
         watched.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
         # Without preloading, with which axe would ask for the style once more, against the policy.

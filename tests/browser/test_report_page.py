@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def page_file(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize("page_file", EVERY_PAGE, indirect=True)
-def test_every_page_is_one_quiet_file_that_asks_for_nothing(
+def test_every_page_is_one_quiet_file_in_order_that_asks_for_nothing(
     browser: Browser, page_file: Path
 ) -> None:
     """``opened`` fails on a console message and on any request; figures and images are there."""
@@ -201,12 +202,7 @@ def test_every_page_is_one_quiet_file_that_asks_for_nothing(
         )
         assert broken == 0
         assert page.locator("[style]:not(.wipe)").count() == 0
-
-
-@pytest.mark.parametrize("page_file", EVERY_PAGE, indirect=True)
-def test_contents_lead_to_every_section(browser: Browser, page_file: Path) -> None:
-    with opened(browser, page_file) as watched:
-        page = watched.page
+        # The contents lead to every section.
         ids = page.locator("main > section").evaluate_all("all => all.map(one => one.id)")
         links = page.locator("nav a").evaluate_all("all => all.map(one => one.hash.slice(1))")
         assert ids == links and len(set(ids)) == len(ids) > 3
@@ -225,8 +221,14 @@ def test_contents_lead_to_every_section(browser: Browser, page_file: Path) -> No
         assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
-@pytest.mark.parametrize("page_file", EVERY_PAGE, indirect=True)
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def looks_and_pages() -> Iterator[Any]:
+    """Every page, light and dark; dark, `make test` has the one with most in it."""
+    for dark, name in itertools.product((False, True), EVERY_PAGE):
+        marks = [pytest.mark.long] if dark and name != "faulty" else []
+        yield pytest.param(dark, name, marks=marks, id=f"{'dark' if dark else 'light'}-{name}")
+
+
+@pytest.mark.parametrize(("dark", "page_file"), [*looks_and_pages()], indirect=["page_file"])
 def test_axe_finds_nothing_serious(browser: Browser, page_file: Path, dark: bool) -> None:
     with opened(browser, page_file, dark=dark) as watched:
         watched.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")

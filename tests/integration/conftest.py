@@ -174,7 +174,7 @@ def _in_folder(folder: Path, cache: Path) -> Sdbench:
 
 
 def _assert_nothing_runs(runner: Sdbench) -> None:
-    _, alive = psutil.wait_procs(runner.processes(), timeout=10)
+    _, alive = psutil.wait_procs(runner.processes(), timeout=60)
     assert not alive, f"left behind: {[process.cmdline() for process in alive]}"
 
 

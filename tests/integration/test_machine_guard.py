@@ -122,7 +122,8 @@ def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
 
 
 def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> None:
-    hold = 500_000_000
+    # (On a busy machine half a GB was seen to take longer than the 40 s that it is given.)
+    hold = 100_000_000
     config = sdbench.config('[[case]]\nresolution = "64x64"\n')
     parent = sdbench.start(
         *("run", config, "--yes", "--set", "start=spawn"),
@@ -134,7 +135,7 @@ def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> N
     assert ballast.memory_info().rss > hold
     stdout, stderr = parent.communicate(timeout=300)
     assert parent.returncode == 0, stderr
-    assert "current+hold-0.5GB" in stdout
+    assert "current+hold-0.1GB" in stdout
     assert not sdbench.processes()
 
 

@@ -70,7 +70,14 @@ def _places(loaded: LoadedRun) -> dict[int, set[str]]:
 
 
 @pytest.mark.cold_parent
-def test_killed_stopped_and_resumed_each_block_stays_on_its_device(sdbench: Sdbench) -> None:
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.long)],
+    ids=["ctrl-c", "kill-9"],
+)
+def test_killed_stopped_and_resumed_each_block_stays_on_its_device(
+    sdbench: Sdbench, stop: signal.Signals, code: int
+) -> None:
     config = sdbench.config(CASES)
     more = ("--set", "replicates=3", "--set", "timeout_s=300", "--yes")
     parent = sdbench.start("run", config, *DEVICES, *more, **HANGS)
@@ -88,9 +95,9 @@ def test_killed_stopped_and_resumed_each_block_stays_on_its_device(sdbench: Sdbe
     assert (crashed.outcome, crashed.signal) == ("crashed", "SIGKILL")
     assert crashed.placement and crashed.placement.device == second.name
 
-    parent.send_signal(signal.SIGINT)
+    parent.send_signal(stop)
     _, stderr = parent.communicate(timeout=120)
-    assert parent.returncode == 130, stderr
+    assert parent.returncode == code, stderr
     assert "Traceback" not in stderr
     _wait_until(lambda: not sdbench.processes(), "the workers to end")
 
@@ -146,7 +153,7 @@ def test_one_device_is_compared_with_itself_beside_the_other(sdbench: Sdbench) -
     assert code == 0
     beside = document["beside"]
     assert len(beside["alone_s"]) == len(beside["beside_s"]) == 5
-    low, high = beside["ratio_ci95"]
+    low, high = beside["ratio_low"], beside["ratio_high"]
     assert low < beside["ratio"] < high
     shown = beside["verdict"] == "undisturbed"
     assert shown == (low > 1 / 1.03 and high < 1.03)

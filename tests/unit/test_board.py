@@ -329,6 +329,8 @@ def test_a_file_that_did_not_change_is_not_read(
 
     monkeypatch.setattr(building, "bundle_bytes", noted)
     bundle = submissions / "one" / "one.sdbench.zip"
+    # (However long a build takes: all of a day, and nothing.)
+    monkeypatch.setattr("sdbench.board.file_index._SETTLED_NS", 86_400_000_000_000)
     build([bundle], tmp_path / "site")
     build([bundle], tmp_path / "site")
     assert len(read) == 2

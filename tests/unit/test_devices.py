@@ -367,7 +367,7 @@ def test_only_an_interval_within_the_margin_acquits(
     }
     found = judged(ALONE, beside)
     assert found.verdict == verdict
-    assert found.ratio_ci95 is not None and found.ratio is not None
+    assert found.ratio_low and found.ratio and found.ratio_high
     assert (found.reason is None) == (verdict != "not-shown")
     assert (found.alone_s, found.beside_s) == ([*ALONE.values()], [*beside.values()])
 
@@ -389,7 +389,7 @@ def test_a_test_that_costs_more_than_the_run_is_left_out() -> None:
 
 SHOWN = msgspec.structs.replace(not_tested(""), verdict="undisturbed", reason=None)
 UNDECIDED = BesideOthers(
-    verdict="not-shown", threshold=0.03, ratio=1.2, ratio_ci95=(0.9, 1.6), reason="x"
+    verdict="not-shown", threshold=0.03, ratio=1.2, ratio_low=0.9, ratio_high=1.6, reason="x"
 )
 
 

@@ -157,6 +157,28 @@ def test_a_test_that_fails_shows_nothing_and_the_run_goes_on(tmp_path: Path, fai
     assert "gave no time" in beside.reason
 
 
+def test_neighbours_that_do_not_work_all_the_time_acquit_nothing(tmp_path: Path) -> None:
+    """They make one process each, and the next one fails while the first device is measured."""
+    made: set[str] = set()
+    failed = threading.Event()
+
+    def script(name: str, task: Task, supervise: Supervisor) -> Report | None:
+        if task.replicate_id != "beside-others":
+            return None
+        if name != "cpu:0" and name in made:
+            failed.set()
+            return play(task, supervise, events=[], exit_code=1)
+        made.add(name)
+        if name == "cpu:0" and made >= {"cpu:1"}:
+            assert failed.wait(10.0)
+        return None
+
+    sit(tmp_path, Workers(script))
+    beside = the_run(tmp_path).run.beside
+    assert (beside.verdict, beside.ratio) == ("not-shown", None)
+    assert "a process on cpu:1 gave no time" in beside.reason
+
+
 def test_a_short_run_is_marked_without_a_test(tmp_path: Path) -> None:
     workers = Workers()
     result = sit(tmp_path, workers, plan_of(1))

@@ -85,7 +85,7 @@ def test_operators_that_kill_the_process_cost_one_row_each(stub: Stub) -> None:
 
 
 def test_operator_that_hangs_is_left(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deep, "SILENCE_S", 0.5)
+    monkeypatch.setattr(deep, "SILENCE_S", 3.0)
     result = examine_device(stub("operator('a', 'hangs'); operator('b'); say('done')"))
     assert verdicts_of(result) == {"a": "hung", "b": "right"}
 

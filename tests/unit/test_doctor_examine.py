@@ -170,7 +170,7 @@ def test_device_that_kills_the_process_does_not_compute(stub: Stub) -> None:
 def test_hanging_child_is_ended_with_what_it_started(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(examining, "TORCH_LIMIT_S", 0.5)
+    monkeypatch.setattr(examining, "TORCH_LIMIT_S", 3.0)  # a busy machine starts it late
     pid_file = tmp_path / "pid"
     facts = facts_of(
         stub(
@@ -186,7 +186,7 @@ def test_hanging_child_is_ended_with_what_it_started(
         )
     )
     assert isinstance(facts.torch, TorchFacts)
-    assert "no answer within 0.5 s" in (facts.torch.devices["mps"].reason or "")
+    assert "no answer within 3 s" in (facts.torch.devices["mps"].reason or "")
     assert gone(int(pid_file.read_text()))
 
 

@@ -79,7 +79,7 @@ def test_a_probe_that_kills_costs_no_other_its_answer(stub: Stub) -> None:
 
 
 def test_a_probe_that_hangs_is_left(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "SILENCE_S", 0.5)
+    monkeypatch.setattr(probing, "SILENCE_S", 3.0)
     found = probe_faults(stub("if name == 'pad-5d-large': time.sleep(600)"))
     verdicts = {result.name: result.verdict for result in found.results}
     assert verdicts["pad-5d-large"] == "hung" and verdicts["random-5d"] == "absent"

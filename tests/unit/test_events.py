@@ -40,7 +40,9 @@ from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)
 EVENTS: dict[str, Event] = {
-    "hello": Hello(t=1.5, pid=4711, watchdog_pid=4712, python="3.11.0", forked=True),
+    "hello": Hello(
+        t=1.5, pid=4711, watchdog_pid=4712, python="3.11.0", forked=True, cores=[0, 1, 5]
+    ),
     "phase": Phase(t=2.5, name="pass 1"),
     "stack": Stack(t=3.5, versions={"torch": "2.0.0"}, import_s=3.0, simulated=True),
     "device": DeviceTried(

@@ -15,11 +15,11 @@ from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import pairs_of_axis
 from sdbench.bundles.contents import without_identity
 from sdbench.bundles.installation import Installation
-from sdbench.errors import MachineError, UsageError
+from sdbench.errors import MachineError, StoreError, UsageError
 from sdbench.fleet import markers, task
 from sdbench.fleet.certificates import make_certificates
 from sdbench.fleet.connection import connection_to, security_of
-from sdbench.fleet.fleet_file import Mode, read_fleet
+from sdbench.fleet.fleet_file import Mode, read_fleet, read_state
 from sdbench.fleet.fleet_folder import FleetFolder
 from sdbench.fleet.ledger import Given, Seen
 from sdbench.fleet.machine_kind import kind_of
@@ -324,6 +324,49 @@ def test_fleet_of_somebody_else_is_not_resumed_and_shown_as_text(
     code, _, err = call("fleet", "status", folder.path)
     assert (code, len(err.splitlines())) == (3, 1)
     assert "an event is about 'x', which no event before it names" in err
+
+
+def test_fleet_of_ones_own_leads_nowhere_else(tmp_path: Path) -> None:
+    """``fleet.json`` is as it was made; a run folder or the ledger is not."""
+    folder, group = begin(tmp_path)
+    keep(folder, *give(folder))
+    folder.close()
+    run, ledger = folder.path_of(group), folder.path / "ledger.jsonl"
+    events = ledger.read_text()
+    ledger.write_text(events.replace(run.name, "../elsewhere"))
+    with pytest.raises(StoreError, match="is not the id of a run"):
+        FleetFolder.open(folder.path)
+    ledger.write_text(events)
+    run.rename(tmp_path / "elsewhere")
+    run.symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    with pytest.raises(StoreError, match="a link, and not the fleet's own folder"):
+        FleetFolder.open(folder.path)
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
+    run.unlink()
+    (tmp_path / "elsewhere").rename(run)
+    document = json.loads((run / "run.json").read_text())
+    document["plan"]["slots"].pop()
+    (run / "run.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="its plan is not the one of the fleet's ledger"):
+        FleetFolder.open(folder.path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"seen","machine":"m","group":"x","process":"p"}',
+        '{"event":"died","give":0}',
+        '{"event":"died","give":9007199254740993}',
+    ],
+)
+def test_event_that_nobody_wrote_is_refused(tmp_path: Path, line: str) -> None:
+    folder, _ = begin(tmp_path)
+    folder.close()
+    with (folder.path / "ledger.jsonl").open("a") as file:
+        file.write(f'{line}\n{{"event":"session"}}\n')
+    with pytest.raises(StoreError, match=r"ledger\.jsonl"):
+        read_state(folder.path)
 
 
 def test_fleet_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:

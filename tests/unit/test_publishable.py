@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from device_doubles import devices_of
 from diagnosed_runs import beside_cpu, image_of, matching
 from factories import make_model
 from measured_runs import measured, one_case
@@ -142,6 +143,7 @@ BLOCKED: list[tuple[str, Callable[[], LoadedRun]]] = [
     ("other-load", lambda: quiet(fields=telemetry(other_cpu_share=0.5, idle_cpu_share=0.1))),
     ("other-load", lambda: quiet(fields=gate(flags=["load"]))),
     ("load-unknown", lambda: quiet(fields=telemetry(other_cpu_share=None))),
+    ("beside-others", lambda: quiet(devices=devices_of(2))),
     ("memory-pressure", lambda: quiet(fields=gate(flags=["pressure"]))),
     ("slept", lambda: quiet(fields={"slept": True})),
     ("unknown-model", lambda: quiet(model=make_model("~/wedding"))),

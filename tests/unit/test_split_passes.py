@@ -141,6 +141,7 @@ def gathered(own: dict[str, Any], *others: dict[str, Any], device: str) -> dict[
     leader = process_group.Leader.__new__(process_group.Leader)
     leader.images = own.pop("numbers")
     leader._shares_device = device == "cpu"
+    leader._count = len({*leader.images, *(n for other in others for n in other["numbers"])})
     leader._members = []
     for other in others:
         records: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -166,6 +167,11 @@ def test_memory_that_one_process_does_not_know_is_not_a_sum() -> None:
 def test_image_that_an_old_accelerate_gives_out_twice_is_there_once() -> None:
     record = gathered(share([0, 1], 1), share([2, 3], 1), share([3], 1), device="cuda")
     assert [one["pixels_sha256"] for one in record["images"]] == ["0", "1", "2", "3"]
+
+
+def test_image_that_nobody_made_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"made images \[0, 2\] of 2"):
+        gathered(share([0], 1), share([2], 1), device="cuda")
 
 
 def test_prime_pass_has_the_image_of_the_first_process() -> None:

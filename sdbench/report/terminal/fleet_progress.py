@@ -78,8 +78,8 @@ class Row:
 
 
 class FleetProgress:
-    """What is known of a fleet's machines and runs. It only counts, so whoever tells it waits for
-    nothing; the caller sees to it that nobody reads meanwhile."""
+    """What is known of a fleet's machines and runs. A call takes microseconds and writes nothing;
+    threads that share it need a lock of their own."""
 
     def __init__(
         self, runs: Iterable[RunLeft] = (), clock: Callable[[], float] = time.monotonic
