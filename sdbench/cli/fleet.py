@@ -116,11 +116,11 @@ def run_command(
 ) -> int:
     """Measure a configuration on the machines of a file (--hosts) or of a scheduler.
 
-    --hosts FILE has a table [[host]] for each machine: host, and as needed name, user, port, and
-    python (a path there) or stack (an environment that uv installs there, if you agree). Host keys
-    must be in known_hosts. Each host is checked before anything begins, and a line says what is
-    missing. Keys for this run are made here and removed from the hosts at the end; a connection
-    that is cut is made again.
+    --hosts FILE has a table `[[host]]` for each machine: `host`, and as needed `name`, `user`,
+    `port`, and `python` (a path there) or `stack` (an environment that uv installs there, if you
+    agree). Host keys must be in known_hosts. Each host is checked before anything begins, and a
+    line says what is missing. Keys for this run are made here and removed from the hosts at the
+    end; a connection that is cut is made again.
 
     CONFIG is the name of a shipped configuration or the path of a TOML file. Results go to a new
     folder in the results folder, with one ordinary run folder for each kind of machine (--mode

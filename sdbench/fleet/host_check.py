@@ -164,7 +164,7 @@ async def check_host(
         said = str(done.stderr or "").strip().splitlines()
         raise UnfitHostError(
             f"{python} does not run there ({shortened(said[-1], 120) if said else 'no answer'}): "
-            "name an interpreter with python, or an environment to install with stack"
+            "name an interpreter with `python`, or an environment to install with `stack`"
         )
     problem = why_unfit(host, python, found, needs_torch=needs_torch) or _unreached(
         address, port, found

@@ -80,7 +80,7 @@ async def find_environment(host: Host, connection: "SSHClientConnection") -> Env
     if platform is None:
         raise UnfitHostError(
             f"stack: environments are made for {' and '.join(PLATFORMS)}, and it is "
-            f"{system.strip() or 'unknown'}: name an interpreter with python"
+            f"{system.strip() or 'unknown'}: name an interpreter with `python`"
         )
     uv = next((line.strip() for line in lines[2:] if line.strip()), None)
     if state == "ready":

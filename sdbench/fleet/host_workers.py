@@ -271,6 +271,6 @@ async def _remove(connection: "SSHClientConnection", folders: list[str]) -> None
 
 
 async def _wait(what: Any, limit_s: float) -> None:
-    """Wait for something, but not for ever, and whatever becomes of it."""
+    """Wait for something, at most so long, and whatever becomes of it."""
     with contextlib.suppress(Exception):
         await asyncio.wait_for(what, limit_s)
