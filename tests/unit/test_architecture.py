@@ -46,7 +46,7 @@ IMPORTS: dict[str, str] = {
     ),
     "selftest": "correctness files machine models plan process records runner stats",
     "fleet": (
-        "errors files machine plan privacy process records runner runs selftest stacks stats words"
+        "errors files machine plan privacy process records runner runs selftest stacks words"
     ),
     "report": (
         "analysis comparison correctness diagnosis errors explain fleet knowledge "
