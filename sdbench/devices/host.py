@@ -144,6 +144,13 @@ def check_config(config: Config, devices: Sequence[Device]) -> None:
             "--devices: pressure.hold_bytes holds memory for one process at a time; remove "
             "[pressure], or name one device"
         )
+    given = config.matrix.batching if config.matrix is not None else ()
+    batchings = (*given, *(case.batching for case in config.case or ()))
+    if "split" in batchings and any(one.gpu_uuid is not None for one in devices):
+        raise UsageError(
+            '--devices: batching = "split" needs all GPUs in each process, and with --devices a '
+            "process has one; measure it without --devices"
+        )
     for arm in config.arm:
         if VISIBLE in arm.env:
             raise UsageError(

@@ -1,6 +1,7 @@
 """Several devices of one host at once: shares of the cores, choice of devices, assignment, and the
 A/A test between a device alone and beside others."""
 
+import dataclasses
 import random
 import threading
 from typing import Any
@@ -227,6 +228,10 @@ def test_what_several_devices_cannot_do_is_refused() -> None:
         check_config(make_config(until_decided={}), two)
     with pytest.raises(UsageError, match="variant a sets CUDA_VISIBLE_DEVICES"):
         check_config(make_config(arm=[{"name": "a", "env": {"CUDA_VISIBLE_DEVICES": "0"}}]), two)
+    split = make_config(matrix={"batching": ["loop", "split"]})
+    check_config(split, two)  # groups of cores: two processes in each
+    with pytest.raises(UsageError, match="without --devices"):
+        check_config(split, [dataclasses.replace(one, gpu_uuid="GPU-1") for one in two])
     held = make_config(pressure={"hold_bytes": [0, 1e9]})
     check_config(held, two[:1])
     with pytest.raises(UsageError, match=r"pressure\.hold_bytes"):
