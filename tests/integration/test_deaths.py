@@ -81,6 +81,7 @@ def test_every_death_is_a_row_and_the_run_goes_on(
     assert loaded.run.preload == ["sdbench_test_faults"]
 
 
+@pytest.mark.long
 @pytest.mark.cold
 def test_spawned_and_forked_workers_make_the_same_pictures_and_die_alike(sdbench: Sdbench) -> None:
     environment = _with_faults(**{"72": "abort"})

@@ -16,6 +16,7 @@ from sdbench.runs import load_run
 MODE = ("--mode", "image-to-image")
 
 
+@pytest.mark.long
 def test_a_run_that_begins_with_an_image(sdbench: Sdbench) -> None:
     """Primed, in a batch and in a loop, from the run to the script; against the same of text."""
     document = through_all_verbs(sdbench, "synthetic/tiny", *MODE, "--set", "steps=4")
@@ -53,6 +54,7 @@ def test_a_run_that_begins_with_an_image(sdbench: Sdbench) -> None:
     assert {one["verdict"] for one in compared["cases"]} == {"inconclusive"}
 
 
+@pytest.mark.long
 def test_model_that_cannot_begin_with_an_image_is_one_line(sdbench: Sdbench) -> None:
     config = sdbench.config("")
     done = sdbench("run", config, *MODE, "--model", "synthetic/tiny-pixart", "--dry-run")

@@ -41,6 +41,7 @@ def board(sdbench: Sdbench) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_of_one_process_a_case_is_refused_and_has_no_place(
     sdbench: Sdbench, matrix_run: SharedRun, board: Path
 ) -> None:

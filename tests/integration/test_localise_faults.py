@@ -61,6 +61,7 @@ def test_cpu_against_itself_is_right_everywhere(sdbench: Sdbench) -> None:
     assert any(row["module"] == "" for row in document["ops"])  # the scheduler's
 
 
+@pytest.mark.long
 def test_half_precision_stays_near_its_floor(sdbench: Sdbench) -> None:
     options = ("localise", "--resolution", "64x64", "--device", "cpu", "--dtype", "bfloat16")
     code, document = sdbench.json(*options, "--slicing", **ONE_THREAD)

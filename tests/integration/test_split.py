@@ -146,7 +146,7 @@ def test_no_process_outlives_the_one_that_started_it(sdbench: Sdbench, victim: s
 
 
 @pytest.mark.long
-def test_run_with_split_is_compared_told_bundled_and_verified(sdbench: Sdbench) -> None:
+def test_run_with_split_is_compared_shown_bundled_and_verified(sdbench: Sdbench) -> None:
     path = sdbench.config(_cases(64, "loop", "batch", "split"), references=True)
     options = ("--set", "images=4", "--set", "replicates=3", "--set", "timeout_s=200")
     code, document = sdbench.json("run", path, *options)
