@@ -69,7 +69,7 @@ def verify_file(path: Path) -> Verified:
         with open_file(path) as file:
             data = file.read(MOST_BUNDLE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{shortened(str(path))}: {error.strerror}") from error
+        raise UsageError(f"{shortened(str(path), 1000)}: {error.strerror}") from error
     return verify(data, str(path))
 
 

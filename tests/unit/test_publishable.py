@@ -36,7 +36,10 @@ GATE = Gate(power_source="ac", low_power_mode=False, thermal="nominal")
 FACTS = {"simulated": False, "identity": {"virtual": False}}
 
 
-VOUCHING = ("clock-a", "sync-a", "memory-host-footprint", "picture-a", "load-a")
+VOUCHING = (
+    *("clock-a", "sync-a", "memory-host-footprint", "memory-device-allocator"),
+    *("picture-a", "load-a"),
+)
 
 
 def line_of(name: str, status: Any = "pass") -> InstrumentLine:
