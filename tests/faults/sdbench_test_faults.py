@@ -57,13 +57,13 @@ def _eat_memory() -> None:
 def _grow() -> None:
     """Take memory as a batch that is too large does, and hold it.
 
-    At most 2 GB a second: how far the guard lets it go must not depend on how fast memory is here.
+    At most 0.7 GB a second: how far the guard lets it go must not depend on how fast memory is here.
     """
     block = os.urandom(64 << 20)
     held: list[bytearray] = []
     while len(held) * len(block) < int(os.environ["SDBENCH_TEST_GROW_BYTES"]):
         held.append(bytearray(block))
-        time.sleep(0.03)
+        time.sleep(0.1)
     time.sleep(600)
 
 
