@@ -57,7 +57,7 @@ def _eat_memory() -> None:
 def _grow() -> None:
     """Take memory as a batch that is too large does, and hold it.
 
-    At most 0.7 GB a second: how far the guard lets it go must not depend on how fast memory is here.
+    At most 0.7 GB a second: how far the guard lets it go must not depend on how fast memory is.
     """
     block = os.urandom(64 << 20)
     held: list[bytearray] = []
