@@ -1,10 +1,9 @@
 """Whether the records of a run are all there, once, and in the order that its seed gives.
 
-Where several machines share a run (``sdbench fleet``), each process names its machine. They carry
-out the plan side by side, so the order is that of each machine within a unit
+Where several machines share a run (``sdbench fleet``, ``run --devices``), each process names its
+machine. They carry out the plan side by side, so the order is that of each machine within a unit
 (:func:`~sdbench.plan.units.unit_of`), and the run has to be complete: which process was left out of
-an incomplete one, and why, cannot be found out. Several devices of one machine (``run --devices``)
-keep to the order within each unit, and one process records it, so such a run may be incomplete.
+an incomplete one, and why, cannot be found out.
 """
 
 import itertools
@@ -33,7 +32,7 @@ def check_records(bundle: Opened, fewest_processes: int) -> None:
     _check_plan(run, fewest_processes)
     in_any_order = bool(bundle.lines_left_out or run.config.get("max_minutes"))
     _check_begun(run, bundle.records)
-    if machines_of(bundle.recorded.attempts) and not run.devices:
+    if machines_of(bundle.recorded.attempts):
         if not in_any_order:
             _check_units(run, bundle.recorded.attempts)
     elif not in_any_order:
@@ -132,22 +131,13 @@ def _check_begun(run: Run, records: Sequence[Record]) -> None:
 def _check_order(run: Run, records: Sequence[Record]) -> None:
     """No process begins before all earlier ones of the plan have ended.
 
-    A process whose machine restarted ends its case: it is not begun again. Where several devices
-    measured, that holds within each unit.
+    A process whose machine restarted ends its case: it is not begun again.
     """
-    sequences: dict[str, list[Slot]] = {}
-    for slot in run.plan.slots:
-        unit = unit_of(run.plan, slot) if run.devices else ""
-        sequences.setdefault(unit, []).append(slot)
-    place = {
-        slot.replicate_id: (unit, at)
-        for unit, own in sequences.items()
-        for at, slot in enumerate(own)
-    }
+    place = {slot.replicate_id: number for number, slot in enumerate(run.plan.slots)}
     ever_ended = {record.replicate_id for record in records if isinstance(record, Replicate)}
     ended: set[str] = set()
     dangerous: set[tuple[str, str]] = set()
-    first_left = dict.fromkeys(sequences, 0)  # the first slot that has not ended
+    left = 0  # the first slot that has not ended
     for record in records:
         if isinstance(record, Replicate):
             ended.add(record.replicate_id)
@@ -155,14 +145,11 @@ def _check_order(run: Run, records: Sequence[Record]) -> None:
                 dangerous.add((record.case_id, record.arm))
         if not isinstance(record, Started):
             continue
-        name = shortened(record.replicate_id)
-        unit, at = place[record.replicate_id]
-        own, left = sequences[unit], first_left[unit]
-        while left < at and _is_over(own[left], ended, dangerous):
+        name, at = shortened(record.replicate_id), place[record.replicate_id]
+        while left < at and _is_over(run.plan.slots[left], ended, dangerous):
             left += 1
-        first_left[unit] = left
         if left < at:
-            missing = own[left].replicate_id
+            missing = run.plan.slots[left].replicate_id
             if missing in ever_ended:
                 raise RefusedError(
                     "order", f"{name} began before {shortened(missing)}, which the plan has first"

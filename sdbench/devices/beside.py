@@ -168,7 +168,7 @@ class _Test:
         return self._own.do(lambda: self._measure(self._own)).result()
 
     def _beside(self) -> float:
-        """One process while each other device makes one after another, from their first pass on."""
+        """One process while each other device makes passes, from the first of each of them on."""
         enough = threading.Event()
         ready = [threading.Event() for _ in self._others]
         busy = [
@@ -204,7 +204,11 @@ class _Test:
         return record.steady_median_s
 
     def _keep_busy(self, lane: Lane, first: threading.Event, enough: threading.Event) -> str | None:
-        """Run processes until it is enough; why they could not go on, None where they could."""
+        """Make passes until it is enough; why they could not go on, None where they could.
+
+        A process with as few passes as the timed one would end early, and the next one would import
+        and load while that one is timed, so it goes on for longer than the timed one may take.
+        """
         guarded = supervisor_for(self._loop)
 
         def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
@@ -214,7 +218,13 @@ class _Test:
                 return Stop("interrupted", "the test has its time")
             return guarded(event, sample)
 
-        task = dataclasses.replace(self._task, telemetry=False)
+        limit_s = 3 * self._task.timeout_s  # the others' first pass, a whole process, and more
+        task = dataclasses.replace(
+            self._task,
+            telemetry=False,
+            timeout_s=limit_s,
+            job=self._task.job | {"sustain_s": limit_s, "passes_within_s": None},
+        )
         while not enough.is_set():
             report = lane.executor.run(task, supervise)
             record = replicate_record(self._slot, 1, task, report, Gate(), cold_cache=False)

@@ -190,7 +190,7 @@ def _groups(wanted: Wanted, host: Host) -> list[Device]:
 def _record(
     host: Host, name: str, title: str, unique: str, share: Share, bus_id: str | None = None
 ) -> PinnedDevice:
-    """``unique`` tells the device from every other one of the host."""
+    """``unique`` is of this device alone on the host."""
     text = f"sdbench device\n{host.machine_id}\n{unique}"
     return PinnedDevice(
         name=name,

@@ -46,11 +46,11 @@ class PinnedExecutor:
         """Run one worker to its end."""
         environment = self._device.environment(task.environment)
         report = self._executor.run(dataclasses.replace(task, environment=environment), supervise)
-        told = [event.cores for event in report.events if isinstance(event, Hello) and event.cores]
+        seen = [event.cores for event in report.events if isinstance(event, Hello) and event.cores]
         report.machine_id = self._device.machine_id
         report.placement = Placement(
             device=self._device.name,
-            cores=cpulist(told[-1]) if told else self._device.record.cores,
+            cores=cpulist(seen[-1]) if seen else self._device.record.cores,
         )
         return report
 

@@ -66,7 +66,8 @@ RESTS = (
 # What every run reports, and the lines that have to vouch for it. (Lines that end in -source
 # compare with one source more; what was ordered was seen without it.)
 _ALWAYS = (
-    ("times", ("clock-", "sync-")),
+    ("clocks", ("clock-",)),
+    ("synchronisation with the device", ("sync-",)),
     ("memory of the process", ("memory-host-footprint", "memory-host-peak")),
     ("memory of the device", ("memory-device-allocator", "memory-device-peak")),
     ("images", ("picture-",)),

@@ -32,7 +32,7 @@ def dask_setup(worker: Any) -> None:
 
 
 def play_slowly(task_: Task, supervise: Supervisor) -> Report:
-    """A process that takes its time, and ends at once when it is told to."""
+    """A process that takes its time, and ends at once on request."""
     events = worker_events(task_)
     stop: Stop | None = None
     if "artifacts" in task_.job:

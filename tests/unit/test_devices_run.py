@@ -144,6 +144,17 @@ def test_neighbours_work_only_while_they_are_wanted(tmp_path: Path) -> None:
     assert seen == [*order]
 
 
+def test_a_neighbour_does_not_start_anew_while_the_other_is_timed(tmp_path: Path) -> None:
+    """While it imports and loads its device is idle, and an idle neighbour disturbs nobody."""
+    workers = Workers()
+    sit(tmp_path, workers)
+    tested = [one for one in workers.tasks if one[1].replicate_id == "beside-others"]
+    measured = {task.timeout_s for name, task in tested if name == "cpu:0"}
+    for task in [task for name, task in tested if name == "cpu:1"]:
+        assert task.job["sustain_s"] == task.timeout_s > 2 * max(measured)
+        assert task.job["passes_within_s"] is None
+
+
 @pytest.mark.parametrize("failing", ["cpu:0", "cpu:1"])
 def test_a_test_that_fails_shows_nothing_and_the_run_goes_on(tmp_path: Path, failing: str) -> None:
     def script(name: str, task: Task, supervise: Supervisor) -> Report | None:

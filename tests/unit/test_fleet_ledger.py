@@ -107,7 +107,7 @@ def test_case_that_kills_its_worker_twice_has_crashed_and_is_not_given_again() -
         event = give(ledger, "a")
         ledger.apply(Lost(machine="a", process=process, why="gone"))
         ledger.apply(Died(give=event.give))
-        ledger.apply(Died(give=event.give))  # told again by the next process
+        ledger.apply(Died(give=event.give))  # reported again by the next process
     assert MOST_DEATHS == 2
     assert ledger.offer("b") is None
     ((group, slot, last),) = ledger.crashed()

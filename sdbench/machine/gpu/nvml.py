@@ -93,7 +93,7 @@ class NvmlGpu:
         return self._ask(lambda: [_text(self._nvml.nvmlDeviceGetName(h)) for h in self._handles])
 
     def list(self) -> list[ListedGpu] | Unavailable:
-        """All of them, with what tells them apart."""
+        """All of them, with the UUID and the bus address of each."""
         return self._ask(lambda: [self._listed(handle) for handle in self._handles])
 
     def _listed(self, handle: Any) -> ListedGpu:

@@ -96,20 +96,20 @@ def _of_fleet(folder: Path, runs: Sequence[LoadedRun]) -> Schedule | None:
     }
     lanes: dict[str, str] = {}
     timed: list[_Timed] = []
-    told: set[tuple[str, str]] = set()
+    shown: set[tuple[str, str]] = set()
     for one in given_times(events):
         if one.run_id in by_id:
             run = by_id[one.run_id].run
             entry = records.get((one.run_id, one.slot))
             if one.end == "done" and entry is not None:
-                told.add((one.run_id, one.slot))
+                shown.add((one.run_id, one.slot))
             timed += _of_give(run, one, entry, lanes)
     if not timed:
         return _of_records(runs, "The fleet's ledger has none of its processes. ")
     own = [
         bar
         for (run_id, slot), entry in records.items()
-        if (run_id, slot) not in told
+        if (run_id, slot) not in shown
         for bar in _own(by_id[run_id].run, entry, lanes)
     ]
     comparing = comparing_times(events)
