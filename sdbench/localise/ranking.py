@@ -36,9 +36,24 @@ class JudgedCall:
 
     @property
     def beyond(self) -> bool:
-        """Whether the device's result is wrong."""
+        """Whether the device's result is wrong: it is none, or too far off for any arithmetic that
+        the device is allowed."""
+        return self._rank > 0 or (self.above_limit and not self.within_tf32)
+
+    @property
+    def above_limit(self) -> bool:
+        """Whether the error is more than ``BEYOND`` times the floor."""
         ratio = self.comparison.ratio
-        return self._rank > 0 or (ratio is not None and ratio > BEYOND)
+        return ratio is not None and ratio > BEYOND
+
+    @property
+    def within_tf32(self) -> bool:
+        """Whether TF32 explains the error, on a device that is allowed to multiply in it.
+
+        An H200 with torch's defaults: convolutions in float32 are up to 2,100 times their floor
+        off, all within the bound of TF32.
+        """
+        return self.rounding == "within-coarse" and self.comparison.coarse == "tf32"
 
     @property
     def of_bound(self) -> float | None:

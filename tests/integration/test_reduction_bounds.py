@@ -3,9 +3,11 @@
 torch itself, in this process: no worker is needed to compute an operator once in another way.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,16 +198,17 @@ def test_products_that_are_added_up_in_half_precision_are_within_the_coarse_boun
     assert found["coarse"] == str(dtype).rpartition(".")[2]
 
 
+def tf32(values: Any, rounds: bool = True) -> Any:
+    bits = values.contiguous().view(torch.int32) + (1 << 12 if rounds else 0)
+    return (bits & ~((1 << 13) - 1)).view(torch.float32)
+
+
 @pytest.mark.parametrize("rounds", [True, False])
 def test_products_in_tf32_are_within_the_bound_of_tf32(rounds: bool) -> None:
-    def tf32(values: Any) -> Any:
-        bits = values.view(torch.int32) + (1 << 12 if rounds else 0)
-        return (bits & ~((1 << 13) - 1)).view(torch.float32)
-
     func, args, kwargs = conv()
     call = repeated.Call(func, args, kwargs, torch.float32)
     expected = call.on_cpu(torch.float32)
-    got = func(tf32(args[0]), tf32(args[1]), *args[2:])
+    got = func(tf32(args[0], rounds), tf32(args[1], rounds), *args[2:])
     found = {
         **repeated.compare_results([got], expected, repeated.exact_results(call)),
         **bounds.bounds_of(call, expected, torch.float32, True),
@@ -213,6 +216,32 @@ def test_products_in_tf32_are_within_the_bound_of_tf32(rounds: bool) -> None:
     assert found["coarse"] == "tf32"
     assert found["bound"] < found["rel_l2"] < found["coarse_bound"]
     assert found["coarse_bound"] < 0.005, "a fault of 1% is not taken for TF32"
+
+
+def test_where_tf32_may_multiply_every_call_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the worst of each operator alone: a call without one would be wrong on every NVIDIA GPU.
+    The device is this CPU, with operands rounded to TF32."""
+
+    def on_device(self: Any, _device: Any) -> Any:
+        args, kwargs = self._rebuilt("cpu", torch.float32, tf32)
+        return [self._func(*args, **kwargs)]
+
+    localise: Any = importlib.import_module("sdbench.worker.localise")
+    monkeypatch.setattr(repeated.Call, "on_device", on_device)
+    monkeypatch.setattr(localise, "_multiplies_in_tf32", lambda *_: True)
+    owners = SimpleNamespace(now=lambda: ("unet.conv", "Conv2d"), share_done=lambda: 0.5)
+    reported: list[dict[str, Any]] = []
+    channel = SimpleNamespace(send=lambda word, **fields: reported.append({"word": word, **fields}))
+    job = {"compute_dtype": "float32", "first": 0, "avoid": [], "capture": None}
+    func, args, _kwargs = conv()
+    other = args[0] * 2 + 1
+    with localise._Repeater(SimpleNamespace(kind="cpu"), owners, job, channel):
+        func(*args)
+        func(other, *args[1:])
+    found = [one for one in reported if one["word"] == "compared"]
+    assert len(found) == 4, "twice as it is, and once in each of two layouts"
+    for one in found:
+        assert one["bound"] < one["rel_l2"] < one["coarse_bound"], one
 
 
 def test_the_bound_grows_with_the_depth_and_not_with_the_number_of_results() -> None:

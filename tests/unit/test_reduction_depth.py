@@ -72,6 +72,22 @@ def test_coarser_arithmetic_is_named_and_not_taken_for_a_fault() -> None:
     assert "explained by coarser arithmetic alone: aten::convolution" in lines
 
 
+def test_what_tf32_explains_is_not_wrong_however_far_above_its_floor() -> None:
+    """An H200 in float32 with torch's defaults: convolutions 2,100 times their floor off."""
+    tf32: dict[str, Any] = {**HALF, "coarse": "tf32", "coarse_bound": 3e-3}
+    entry = judged(2100.0, **tf32)
+    assert entry.above_limit and not entry.beyond
+    lines = " ".join(screen(entry, width=200))
+    assert "No operator is wrong; mps multiplies in TF32, which explains its errors." in lines
+    assert "Above 30× its floor, and explained by coarser arithmetic alone: aten::conv" in lines
+    assert "gives the same results" not in lines and "Nearest to its limit" not in lines
+    # More than TF32 allows, no number, or no bound at all: wrong as ever.
+    assert judged(31000.0, **tf32).beyond
+    assert judged(None, nonfinite=1, rel_l2=0.0, **tf32).beyond
+    assert judged(2100.0).beyond
+    assert judged(2100.0, **{**tf32, "coarse": "float16"}).beyond
+
+
 def test_the_table_has_depth_bound_and_word() -> None:
     text = "\n".join(screen(judged(1e4, **HALF), width=220))
     (row,) = [line for line in text.splitlines() if "unet.part0" in line]

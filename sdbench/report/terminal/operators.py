@@ -96,8 +96,9 @@ def render_localisation(result: Localisation, out: Console, top: int) -> None:
         say(out, harmless(words))
     for reason, op in _reasons(shown).items():
         say(out, harmless(f"{op}: {reason}"), lead="  ")
-    if not result.beyond and result.groups:
-        say(out, harmless(_nearest_words(result.groups[0])))
+    nearest = next((group for group in result.groups if not group.worst.within_tf32), None)
+    if not result.beyond and nearest is not None:
+        say(out, harmless(_nearest_words(nearest)))
     left_out = ", ".join(f"{count} {reason}" for reason, count in result.skipped.items())
     words = (
         f"{len(result.judged)} calls compared in {duration(result.duration_s)}. "
@@ -130,13 +131,17 @@ def _rounding_words(result: Localisation, shown: list[OperatorGroup]) -> list[st
     )
     lines = [total]
     lines += [f"{op}: {words}" for op, words in _worst_by_op(shown).items()]
+    coarse_words = "and explained by coarser arithmetic alone"
+    above, below = f"Above {BEYOND:g}× its floor,", f"Less than {BEYOND:g}× its floor,"
+    tf32 = [group for group in result.within_coarse if group.worst.above_limit]
+    near = [group for group in result.within_coarse if not group.worst.above_limit]
     for groups, what in (
-        (result.beyond_rounding, "but not explained by rounding"),
-        (result.within_coarse, "and explained by coarser arithmetic alone"),
+        (result.beyond_rounding, f"{below} but not explained by rounding"),
+        (tf32, f"{above} {coarse_words}"),
+        (near, f"{below} {coarse_words}"),
     ):
         lines += [
-            f"Less than {BEYOND:g}× its floor, {what}: {op}. {words}"
-            for op, words in [*_worst_by_op(groups).items()][:_MOST_NAMED]
+            f"{what}: {op}. {words}" for op, words in [*_worst_by_op(groups).items()][:_MOST_NAMED]
         ]
     return lines
 
@@ -233,6 +238,8 @@ def _verdict(result: Localisation) -> str:
     if result.beyond_rounding:
         ops = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond_rounding))
         words = f"No operator exceeds {BEYOND:g}× its floor, but rounding does not explain {ops}."
+    elif any(group.worst.above_limit for group in result.within_coarse):
+        words = f"No operator is wrong; {device} multiplies in TF32, which explains its errors."
     elif result.within_coarse:
         words = f"No operator exceeds {BEYOND:g}× its floor; {device} may use coarser arithmetic."
     if not result.complete and not result.beyond:
