@@ -124,9 +124,11 @@ def machine_versions() -> "Versions":
         packages, python = {}, platform.python_version()
         for name in ("torch", *_PACKAGES):
             try:
-                packages[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
+                version: str | None = importlib.metadata.version(name)
+            except (importlib.metadata.PackageNotFoundError, KeyError):
                 continue
+            if version is not None:  # a half-removed package has none
+                packages[name] = version
     return Versions(
         torch=packages.get("torch"),
         macos=or_none(identity.os_version) if identity.system == "Darwin" else None,

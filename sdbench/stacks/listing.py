@@ -19,9 +19,10 @@ import json, platform
 from importlib import metadata
 found = {}
 for entry in metadata.distributions():
-    name = entry.metadata["Name"]
-    if name:
-        found.setdefault(name, entry.version)
+    described = entry.metadata
+    names, versions = described.get_all("Name"), described.get_all("Version")
+    if names and versions:
+        found.setdefault(names[0], versions[0])
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
 _LIMIT_S = 60.0

@@ -88,9 +88,11 @@ def _own_packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in REQUIRED:
         try:
-            found[canonicalize_name(package)] = metadata.version(package)
-        except metadata.PackageNotFoundError:
+            version: str | None = metadata.version(package)
+        except (metadata.PackageNotFoundError, KeyError):
             continue
+        if version is not None:  # a half-removed package has none
+            found[canonicalize_name(package)] = version
     return found
 
 

@@ -99,7 +99,8 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
             continue
         described = package.metadata  # parsed anew whenever it is asked for
         # A half-removed package leaves a folder behind, without metadata and so without version.
-        found[name] = str(described["Version"] or "unknown")
+        # (Item access raises KeyError where importlib_metadata has taken the standard one's place.)
+        found[name] = str((described.get_all("Version") or ["unknown"])[0])
         lines = described.get_all("Requires-Dist") or package.requires or []
         requires[name] = [line for line in lines if _package_in(line) in names]
         platforms[name] = re.findall(

@@ -6,6 +6,7 @@ import os
 import pwd
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncssh
@@ -49,10 +50,11 @@ def ready(
 
     file = folder / "these.toml"
     file.write_text(text)
-    fit = asyncio.run(
-        ready_hosts(read_hosts(file), needs_torch=needs_torch, agree=agree, say=said.append)
-    )
-    return fit, said
+    work = ready_hosts(read_hosts(file), needs_torch=needs_torch, agree=agree, say=said.append)
+    # In a thread: where a test of this process has opened a browser, Playwright's loop runs in the
+    # main thread, and a second one cannot.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result(), said
 
 
 def host(fleet: SshFleet, **keys: str | int) -> str:

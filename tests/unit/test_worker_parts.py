@@ -89,6 +89,19 @@ def test_packages_are_listed_with_what_they_ask_of_each_other(
     assert found["python"].startswith("3.")
 
 
+def test_half_removed_package_is_listed_where_importlib_metadata_was_imported(
+    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the place of the standard library's, and raises where that gives None."""
+    importlib_metadata: Any = pytest.importorskip("importlib_metadata")
+    finders = [importlib_metadata.MetadataPathFinder(), *sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    install(tmp_path, "half_removed", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found, _), status = answers("packages", "half-removed")
+    assert (found["packages"], status) == ({"half-removed": "unknown"}, 0)
+
+
 def test_examination_that_fails_says_how(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(names: list[str]) -> dict[str, Any]:
         raise RuntimeError("metadata " + "x" * 5000)
