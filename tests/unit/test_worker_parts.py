@@ -94,7 +94,7 @@ def test_half_removed_package_is_listed_where_importlib_metadata_was_imported(
 ) -> None:
     """It takes the place of the standard library's, and raises where that gives None."""
     importlib_metadata: Any = pytest.importorskip("importlib_metadata")
-    finders = [importlib_metadata.MetadataPathFinder(), *sys.meta_path]
+    finders = [importlib_metadata.MetadataPathFinder, *sys.meta_path]
     monkeypatch.setattr(sys, "meta_path", finders)
     install(tmp_path, "half_removed", "")
     monkeypatch.syspath_prepend(tmp_path)
