@@ -32,7 +32,7 @@ def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- the examination -----------------------------------------------------------------------------
 
-Answers = Callable[[str], tuple[list[dict[str, Any]], int]]
+Answers = Callable[..., tuple[list[dict[str, Any]], int]]
 
 
 @pytest.fixture
