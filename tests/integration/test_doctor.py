@@ -223,6 +223,7 @@ def test_deep_finds_the_stand_ins_wrong_operator(sdbench: Sdbench) -> None:
 
 
 @needs_standin
+@pytest.mark.long
 def test_deep_outlives_a_known_fault_that_kills(sdbench: Sdbench) -> None:
     """A run of its own: here the child of the probes has to die."""
     fault = "at-op:op=aten::convolution:effect=die:when=noncontiguous:elements=500"

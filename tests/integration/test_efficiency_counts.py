@@ -78,6 +78,7 @@ def counted_by_hand() -> dict[str, int]:
     return {stage: count.flops for stage, count in counts.items()}
 
 
+@pytest.mark.long
 def test_counts_are_those_made_by_hand_in_every_setting(
     sdbench: Sdbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,7 +97,7 @@ def test_healthy_device_is_said_to_be_so(sdbench: Sdbench) -> None:
             "wrong-op:op=conv2d-noncontiguous", [], "aten::convolution", marks=pytest.mark.long
         ),
         ("sliced-nan", ["--slicing"], "aten::baddbmm"),
-        ("batch-noise", ["--batch", "2"], "aten::convolution"),
+        pytest.param("batch-noise", ["--batch", "2"], "aten::convolution", marks=pytest.mark.long),
         ("missing-op:op=aten::silu", [], "aten::silu"),
         pytest.param(
             "at-op:op=aten::linear:effect=noise", [], "aten::linear", marks=pytest.mark.long
@@ -281,6 +281,7 @@ def test_repro_of_a_case_runs_without_sdbench(sdbench: Sdbench) -> None:
 
 
 @needs_standin
+@pytest.mark.long
 def test_repro_of_a_crashed_case_says_what_happened(sdbench: Sdbench) -> None:
     config = sdbench.config(PLAN.replace("bfloat16", "float32"))
     code, document = sdbench.json("run", config, "--device", "mps", **standin("batch-abort"))

@@ -216,6 +216,7 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
     assert two - one >= 5_000_000
 
 
+@pytest.mark.long
 def test_quick_in_half_precision_is_close_to_the_cpu(sdbench: Sdbench) -> None:
     """The shipped plan, made shorter, with the dtype that is the default on mps."""
     smaller = (
@@ -345,6 +346,7 @@ def test_virtual_machine_is_recorded_and_shown(sdbench: Sdbench) -> None:
     assert "WATERMARK" not in done.stderr
 
 
+@pytest.mark.long
 def test_older_apis_are_measured_with_what_they_have(sdbench: Sdbench) -> None:
     releases = ("1.13.1", "2.0.1", "2.5.1", "2.10.0", "2.13.0")
     arms = _arms(**{f"v{release}": {"SDBENCH_STANDIN_API": release} for release in releases})

@@ -142,6 +142,7 @@ sdbench_worker.job._tell_error = lambda channel, error, phase: None
 """
 
 
+@pytest.mark.long
 def test_memory_counters_agree_and_each_that_lies_is_named(setup: Setup, tmp_path: Path) -> None:
     probe = setup.probe
     assert isinstance(probe, LyingProbe)
