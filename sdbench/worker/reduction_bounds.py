@@ -18,7 +18,8 @@ sum. The bound is
 relative to y in L2, as the error is. Hardware adds up half precision in float32. A device that adds
 up in the type itself, or multiplies in TF32, is coarser and not wrong; for that there is a second
 bound, with sqrt(K) · u(type) · x or 4 u(TF32) · x in the place of the second term. Normalisations,
-softmax and attention have none: to add them up in half precision is a fault.
+softmax and attention have no such bound in half precision, where to add them up so is a fault; in
+float32 attention has one for TF32, as it multiplies.
 
 The terms are the operator's own: a sum of products done with squared operands gives the sum of the
 squared products.
@@ -49,7 +50,8 @@ class Sums(NamedTuple):
 
     ``depth`` is the number K of terms, ``size`` the magnitude that is rounded once or a few times
     to the type under test, ``partial`` that of the partial sums, ``result`` the result itself.
-    ``plain``: products or a sum, which may be added up in the type itself, or multiplied in TF32.
+    ``plain``: products or a sum, which may be added up in the type itself. ``products``: the
+    magnitude that is rounded once where operands are rounded to TF32; None: nothing is multiplied.
     """
 
     depth: int
@@ -57,6 +59,7 @@ class Sums(NamedTuple):
     partial: Any
     result: Any
     plain: bool = True
+    products: Any = None
 
 
 def bounds_of(call: "Call", results: "List[Any]", dtype: Any, tf32: bool) -> "Dict[str, Any]":
@@ -89,9 +92,10 @@ def bounds_of(call: "Call", results: "List[Any]", dtype: Any, tf32: bool) -> "Di
     if sums.plain and half:
         found["coarse"] = str(dtype).rpartition(".")[2]
         found["coarse_bound"] = _relative(sums, own, root * torch.finfo(dtype).eps / 2)
-    elif sums.plain and tf32:
+    elif tf32 and not half and sums.products is not None:
         found["coarse"] = "tf32"
-        found["coarse_bound"] = _relative(sums, own, _FACTOR * _TF32_U)
+        in_tf32 = sums._replace(partial=sums.products)
+        found["coarse_bound"] = _relative(in_tf32, own, _FACTOR * _TF32_U)
     return found if found["bound"] is not None else {}
 
 
@@ -108,7 +112,7 @@ def _products(depth: "Callable[[Named], int]") -> "Callable[..., Optional[Sums]]
     def family(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
         squares = call.squared()
         partial = (result.square() + squares).sqrt()
-        return Sums(depth(named), result, partial, result)
+        return Sums(depth(named), result, partial, result, products=partial)
 
     return family
 
@@ -207,7 +211,8 @@ def _attention(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
     # Scores and weights may be stored in the type, each rounded once.
     stored = weights * (1 + torch.where(weights > 0, scores, torch.zeros_like(scores)).abs())
     size = got.abs() + (stored.square() @ value.square()).sqrt() / _STEPS
-    return Sums(depth, size, of_sums, got, plain=False)
+    products = ((weights * (1 + of_scores)).square() @ value.square() + got.square()).sqrt()
+    return Sums(depth, size, of_sums, got, plain=False, products=products)
 
 
 _FAMILIES: "Dict[str, Callable[..., Optional[Sums]]]" = {

@@ -218,6 +218,33 @@ def test_products_in_tf32_are_within_the_bound_of_tf32(rounds: bool) -> None:
     assert found["coarse_bound"] < 0.005, "a fault of 1% is not taken for TF32"
 
 
+@pytest.mark.parametrize("name", ["attention", "attention with large scores"])
+def test_attention_in_tf32_is_within_the_bound_of_tf32(name: str) -> None:
+    func, args, kwargs = CALLS[name][0]()
+    query, key, value = (tf32(one) for one in args[:3])
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    got = tf32(scores.softmax(-1)) @ value
+    call = repeated.Call(func, args, kwargs, torch.float32)
+    expected = call.on_cpu(torch.float32)
+    found = {
+        **repeated.compare_results([got], expected, repeated.exact_results(call)),
+        **bounds.bounds_of(call, expected, torch.float32, True),
+    }
+    assert found["coarse"] == "tf32"
+    assert found["rel_l2"] < found["coarse_bound"]
+    if name == "attention":  # with large scores float32's own bound is already as wide
+        assert found["bound"] < found["rel_l2"]
+        assert found["coarse_bound"] < 0.005, "a fault of 1% is not taken for TF32"
+
+
+def test_what_multiplies_nothing_has_no_bound_of_tf32() -> None:
+    for name in ("sum", "softmax", "native_layer_norm"):
+        func, args, kwargs = CALLS[name][0]()
+        call = repeated.Call(func, args, kwargs, torch.float32)
+        found = bounds.bounds_of(call, call.on_cpu(torch.float32), torch.float32, True)
+        assert found["bound"] and "coarse" not in found, name
+
+
 def test_where_tf32_may_multiply_every_call_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the worst of each operator alone: a call without one would be wrong on every NVIDIA GPU.
     The device is this CPU, with operands rounded to TF32."""
