@@ -190,7 +190,8 @@ def _attention(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
     query, width = query[..., rows, :], query.shape[-1]
     scale = named.get("scale") or 1.0 / math.sqrt(width)
     raw = query @ key.transpose(-1, -2)
-    of_scores = (raw.square() + query.square() @ key.square().transpose(-1, -2)).sqrt() * scale
+    squares = query.square() @ key.square().transpose(-1, -2)
+    of_scores, of_each = (raw.square() + squares).sqrt() * scale, squares.sqrt() * scale
     scores = raw * scale
     mask = named.get("attn_mask")
     if mask is not None:
@@ -211,8 +212,24 @@ def _attention(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
     # Scores and weights may be stored in the type, each rounded once.
     stored = weights * (1 + torch.where(weights > 0, scores, torch.zeros_like(scores)).abs())
     size = got.abs() + (stored.square() @ value.square()).sqrt() / _STEPS
-    products = ((weights * (1 + of_scores)).square() @ value.square() + got.square()).sqrt()
+    products = _attention_products(weights, scores, of_each, value, got)
     return Sums(depth, size, of_sums, got, plain=False, products=products)
+
+
+def _attention_products(weights: Any, scores: Any, of_each: Any, value: Any, got: Any) -> Any:
+    """The magnitude that is rounded once where queries, keys, weights and values are.
+
+    To first order an error d of a score moves the result by weight · d · (value − result). Rounded
+    operands give each score an error of its own, of the size ``of_each``; cut off, they make all
+    scores smaller alike.
+    """
+    shares = (weights * of_each).square()
+    apart = shares @ value.square() - 2 * got * (shares @ value)
+    apart = apart + got.square() * shares.sum(-1, keepdim=True)
+    scaled = weights * torch.where(weights > 0, scores, torch.zeros_like(scores))
+    alike = scaled @ value - got * scaled.sum(-1, keepdim=True)
+    of_values = weights.square() @ value.square() + got.square()
+    return (of_values + apart.clamp(min=0) + alike.square()).sqrt()
 
 
 _FAMILIES: "Dict[str, Callable[..., Optional[Sums]]]" = {
