@@ -36,6 +36,8 @@ class Lazy:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest asks every object of a module whether it is a fixture
+            raise AttributeError(name)
         return getattr(importlib.import_module(self._module), name)
 
 
