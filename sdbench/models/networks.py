@@ -4,8 +4,9 @@ Read from the headers of the weights and the configuration files, so no tensor i
 that is not here yet, from what is recorded of its components.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Network:
 
 def networks_of(model: ModelInfo) -> tuple[Network, ...]:
     """The networks that are loaded, in the order in which they usually are."""
+    found: Sequence[Network]
     if model.name in SYNTHETIC:
         found = _synthetic(model.name)
     elif model.path and Path(model.path).is_dir():
@@ -69,9 +71,10 @@ def networks_of(model: ModelInfo) -> tuple[Network, ...]:
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _synthetic(name: str) -> list[Network]:
+@functools.cache
+def _synthetic(name: str) -> tuple[Network, ...]:
     model = SYNTHETIC[name]
-    return [
+    return tuple(
         _from_shapes(
             component,
             _class_of(model.configs["model_index.json"], component),
@@ -80,7 +83,7 @@ def _synthetic(name: str) -> list[Network]:
             model.configs.get(f"{component}/config.json", {}),
         )
         for component, network in model.networks.items()
-    ]
+    )
 
 
 def _class_of(index: Mapping[str, Any], component: str) -> str:
