@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "unit")]
 
@@ -105,34 +106,30 @@ def go_through(
         return wrong
 
 
-def main() -> int:
-    """Go through it so many times; 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def repeated(description: str | None, through: Callable[..., list[str]], *flags: str) -> int:
+    """The command line of both: go through it so many times; 1 if a promise was broken.
+
+    ``through`` takes a folder of its own, the seed, and by name the turn, ``cache``, ``real``,
+    ``say`` and each further flag.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--times", type=int, default=1)
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--namespaces", action="store_true")
     parser.add_argument("--cache", type=Path, help="cache with synthetic/tiny")
+    for flag in ("real", *flags):
+        parser.add_argument(f"--{flag}", action="store_true")
     wanted = parser.parse_args()
+    asked = {flag: getattr(wanted, flag) for flag in ("real", *flags)}
     broken = 0
     with tempfile.TemporaryDirectory(prefix="sdbench-chaos-") as folder:
         cache = wanted.cache or Path(folder) / "cache"
         for turn in range(wanted.times):
             seed = wanted.seed + turn
-            mode = "every" if turn % 3 == 2 else "split"
-            print(f"seed {seed}, mode {mode}", flush=True)
+            print(f"seed {seed}", flush=True)
             own = Path(folder) / f"{seed}"
             own.mkdir()
             began = time.monotonic()
-            wrong = go_through(
-                own,
-                seed,
-                mode=mode,
-                cache=cache,
-                real=wanted.real,
-                namespaces=wanted.namespaces,
-                say=lambda words: print(words, flush=True),
-            )
+            wrong = through(own, seed, turn=turn, cache=cache, say=_say, **asked)
             print(f"  {time.monotonic() - began:.0f} s, {len(wrong)} wrong", flush=True)
             for line in wrong:
                 print(f"  WRONG: {line}", flush=True)
@@ -143,6 +140,17 @@ def main() -> int:
     return int(broken > 0)
 
 
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _turn(folder: Path, seed: int, *, turn: int, **options: Any) -> list[str]:
+    """One of three turns has every machine do the whole plan."""
+    mode = "every" if turn % 3 == 2 else "split"
+    _say(f"mode {mode}")
+    return go_through(folder, seed, mode=mode, **options)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(repeated(__doc__, _turn, "namespaces"))

@@ -7,20 +7,19 @@ is killed; the client is killed, everything on both hosts has to end by itself, 
 resumed.
 """
 
-import argparse
 import contextlib
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "unit")]
 
 import psutil
-from chaos import CONFIG
+from chaos import CONFIG, repeated
 from fleet_bench import wait_until
 from fleet_sshd import SshFleet, ssh_fleet
 
@@ -98,38 +97,10 @@ def go_through(
         return wrong
 
 
-def main() -> int:
-    """Go through it so many times; 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--times", type=int, default=1)
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--cache", type=Path, help="cache with synthetic/tiny")
-    wanted = parser.parse_args()
-    broken = 0
-    with tempfile.TemporaryDirectory(prefix="sdbench-chaos-") as folder:
-        cache = wanted.cache or Path(folder) / "cache"
-        for turn in range(wanted.times):
-            seed = wanted.seed + turn
-            print(f"seed {seed}", flush=True)
-            own = Path(folder) / f"{seed}"
-            own.mkdir()
-            began = time.monotonic()
-            wrong = go_through(
-                own,
-                seed,
-                cache=cache,
-                real=wanted.real,
-                say=lambda words: print(words, flush=True),
-            )
-            print(f"  {time.monotonic() - began:.0f} s, {len(wrong)} wrong", flush=True)
-            for line in wrong:
-                print(f"  WRONG: {line}", flush=True)
-            broken += bool(wrong)
-    print(f"{wanted.times} times, {broken} with something wrong", flush=True)
-    return int(broken > 0)
+def _turn(folder: Path, seed: int, *, turn: int, **options: Any) -> list[str]:
+    return go_through(folder, seed, **options)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(repeated(__doc__, _turn))
