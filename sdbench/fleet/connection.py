@@ -17,7 +17,7 @@ from sdbench.errors import UsageError
 from sdbench.fleet.certificates import CA_FILE, Role, files_of
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
     from distributed.security import Security
 
 TERMINAL = "the terminal program that sdbench was started from"
@@ -129,11 +129,17 @@ def no_route_words(error: BaseException | str, program: str, platform: str = sys
     )
 
 
-def ends_with_its_worker(error: Exception) -> bool:
-    """Whether a task failed because its worker is gone."""
-    from distributed import KilledWorker
+def is_lost(future: "Future", error: Exception) -> bool:
+    """Whether an answer will not come because worker or scheduler is gone.
 
-    return isinstance(error, (OSError, KilledWorker))
+    Otherwise the task itself raised the error, which may be an ``OSError`` too: a full disk, or a
+    file that somebody has removed.
+    """
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    own = future.status == "error" and not isinstance(error, (CommClosedError, KilledWorker))
+    return not own
 
 
 def quieten() -> None:

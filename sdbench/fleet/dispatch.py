@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench.errors import SdbenchError
 from sdbench.fleet import task
-from sdbench.fleet.connection import CONNECT_S, ends_with_its_worker
+from sdbench.fleet.connection import CONNECT_S, is_lost
 from sdbench.fleet.course import Course, End
 from sdbench.fleet.ledger import Died, Given, Lost, Returned, Seen, WhyLost
 from sdbench.fleet.messages import (
@@ -58,6 +58,11 @@ class _Worker:
     silent: bool = False
     refused: bool = False
     busy: bool = False
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether an answer was lost: if it is still there, it begins anew like one that comes."""
+        return self.serving is not None and self.serving.done() and not self.refused
 
     @property
     def title(self) -> str:
@@ -115,7 +120,7 @@ class Dispatcher:
         )
         now, there = self._course.clock(), identity["workers"]
         for address in [*self._workers]:
-            if address not in there:
+            if address not in there or self._workers[address].gave_up:
                 self._leaves(self._workers.pop(address))
         for address, seen in there.items():
             if not seen["resources"].get(RESOURCE):
@@ -394,7 +399,7 @@ class Dispatcher:
         except SdbenchError as error:
             raise _UnfitError(str(error)) from error
         except Exception as error:
-            if future.cancelled() or ends_with_its_worker(error):
+            if is_lost(future, error):
                 raise _LostError(str(error)) from error
             raise _UnfitError(f"{type(error).__name__}: {error}") from error
         finally:

@@ -149,7 +149,8 @@ class _Keeper:
             if time.monotonic() - began > _STEADY_S:
                 pause_s = _FIRST_PAUSE_S
             if self._is_at_work():
-                self._say(f"{self._host.name}: {why}; its worker goes on")
+                which = "its worker" if why == _CUT else "an earlier worker"
+                self._say(f"{self._host.name}: {why}; {which} goes on")
                 while self._is_at_work() and not self.ending:
                     await asyncio.sleep(_LOOK_EVERY_S)
                 why = "its worker is gone"
@@ -192,7 +193,7 @@ class _Keeper:
         from distributed.deploy.ssh import Worker
 
         async with await connect(self._host, self._known) as connection:
-            await _remove(connection, self._folders)
+            # (An earlier worker may still be starting there, or be at work: its folder stays.)
             folder = await self._put_keys(connection)
         address = self._fit.address
         bracketed = f"[{address}]" if ":" in address else address
