@@ -14,6 +14,7 @@ from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 
 DATA = Path(__file__).parent.parent / "data"
 PUBLIC = json.loads((DATA / "explain" / "texts.json").read_text(encoding="utf-8"))
+NOT_EXPLAINED = json.loads((DATA / "explain" / "not-explained.json").read_text(encoding="utf-8"))
 
 
 def explained(text: str, **versions: str) -> Explained:
@@ -33,6 +34,18 @@ def test_public_texts(case: dict[str, str]) -> None:
     words = said(explain_text(case["text"], UNKNOWN))
     assert [one for one in case["must_say"] if not re.search(one, words, re.IGNORECASE)] == []
     assert [one for one in case["must_not_say"] if re.search(one, words, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=[case["source"] for case in PUBLIC])
+def test_the_last_newline_makes_no_difference(case: dict[str, str]) -> None:
+    text = case["text"].rstrip()
+    assert said(explain_text(text, UNKNOWN)) == said(explain_text(text + "\n", UNKNOWN))
+
+
+@pytest.mark.parametrize("text", NOT_EXPLAINED)
+def test_no_cause_is_named_that_the_text_does_not_show(text: str) -> None:
+    """Mistakes in a user's own code, interruptions, other programs, warnings without a failure."""
+    assert explain_text(text, UNKNOWN).explanations == []
 
 
 # --- what a release changes ----------------------------------------------------------------------

@@ -207,6 +207,11 @@ def test_a_rule_fills_its_sentence() -> None:
         (RULE.replace('["out of luck"]', "[]"), "one: expected at least one example"),
         (RULE + '[[rule.case]]\nwhen = { torch = "new" }', "one: Invalid specifier"),
         (RULE + "[[rule.case]]\nwhen = { text = '(' }", "one: missing"),
+        (RULE.replace("'out", "' out"), "one: a pattern begins or ends with a blank"),
+        (
+            RULE + "[[rule.case]]\nwhen = { text = 'luck ' }",
+            "one: a pattern begins or ends with a blank",
+        ),
         (RULE.replace("Buy some", "[unless rich: Buy some]"), "one: rich: not a known setting"),
         (RULE.replace("Buy some", "[unless torch>=new: Buy some]"), "one: Invalid specifier"),
         (RULE.replace("Buy some", "[Buy some"), "one: a bracket of a remedy has no partner"),
