@@ -177,6 +177,28 @@ def test_source_lines_of_a_traceback_are_no_messages() -> None:
     assert found.unexplained == "ValueError: prompt is empty"
 
 
+def test_the_frames_of_a_traceback_refine_a_cause() -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "a.py", line 9, in <module>\n'
+        "    pipe()\n"
+        '  File "/x/torch/amp/grad_scaler.py", line 335, in unscale_\n'
+        "    inv_scale = self._scale.double()\n"
+        "TypeError: Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't "
+        "support float64. Please use float32 instead.\n"
+    )
+    assert "GradScaler" in said(explained(text))
+    assert "GradScaler" not in said(explained(text.replace("amp/grad_scaler", "arange")))
+    # Those of an earlier exception do not.
+    assert "GradScaler" not in said(explained(text + "\n" + text.replace("amp/grad_scaler", "a")))
+
+
+def test_a_kernel_of_cuda_did_not_run_on_the_cpu() -> None:
+    text = "RuntimeError: \"{}\" not implemented for 'Half'"
+    assert "ran on the CPU" in said(explained(text.format("addmm_impl_cpu_")))
+    assert "ran on the CPU" not in said(explained(text.format("svd_cuda_gesvdj")))
+
+
 def test_last_exception_counts_though_there_was_noise() -> None:
     text = (
         "OMP: Warning #15: Initializing libomp.dylib, but found libiomp5.dylib already "
