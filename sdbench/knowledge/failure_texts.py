@@ -317,6 +317,10 @@ def _check(rule: FailurePattern) -> None:
         SpecifierSet(one.macos)
         words(one.text)
         words(one.not_text)
+    # It would ask for white space there, which the end of a text does not have.
+    edges = [rule.pattern, *(text for one in conditions for text in (one.text, one.not_text))]
+    if any(text != text.strip(" ") for text in edges):
+        raise ValueError("a pattern begins or ends with a blank")
     given = {*pattern.groupindex, *(name for name, _ in rule.sizes), "torch", "macos", "operator"}
     given |= {"limit"} if rule.limit_bytes else set()
     remedies = [rule.remedy, *(one.remedy for one in rule.case if one.remedy)]

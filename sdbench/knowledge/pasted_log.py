@@ -65,11 +65,14 @@ def incidents(text: str) -> list[list[str]]:
 
 
 def from_last_exception(text: str) -> str | None:
-    """The text from its last exception's line on; None if there is no such line."""
+    """The text from its last exception's line on, with the frames above it; None if there is no
+    such line."""
     lines = text.split("\n")
     for index in range(len(lines) - 1, -1, -1):
         match = _EXCEPTION.match(lines[index].rstrip())
         if match is not None and not match["type"].endswith("Warning"):
+            while index > 0 and _FRAME.match(lines[index - 1]):
+                index -= 1
             return "\n".join(lines[index:])
     return None
 

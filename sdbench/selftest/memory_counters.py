@@ -99,17 +99,26 @@ def watch_memory(
 
 def counters_of(setup: Setup, pid: int) -> dict[str, float | None]:
     """Our own counters and the second sources', now."""
-    import psutil
-
     own = setup.probe.system().available_bytes
     used = setup.probe.slow().gpu.memory_used_bytes if setup.device == "cuda" else None
     values: dict[str, float | None] = {
         "footprint_bytes": setup.probe.footprint_bytes(pid),
         "available_bytes": own,
-        "other_available_bytes": psutil.virtual_memory().available,
+        "other_available_bytes": _other_available(),
         "gpu_used_bytes": used if used is not None and known(used) else None,
     }
     return {**values, "other_footprint_bytes": _other_footprint(setup, pid)}
+
+
+def _other_available() -> int | None:
+    """What psutil calls available; None where it fails, as older releases do on macOS 27
+    (giampaolo/psutil#2978)."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().available)
+    except (RuntimeError, OSError):
+        return None
 
 
 def _other_footprint(setup: Setup, pid: int) -> int | None:

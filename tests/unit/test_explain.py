@@ -14,6 +14,7 @@ from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 
 DATA = Path(__file__).parent.parent / "data"
 PUBLIC = json.loads((DATA / "explain" / "texts.json").read_text(encoding="utf-8"))
+NOT_EXPLAINED = json.loads((DATA / "explain" / "not-explained.json").read_text(encoding="utf-8"))
 
 
 def explained(text: str, **versions: str) -> Explained:
@@ -33,6 +34,18 @@ def test_public_texts(case: dict[str, str]) -> None:
     words = said(explain_text(case["text"], UNKNOWN))
     assert [one for one in case["must_say"] if not re.search(one, words, re.IGNORECASE)] == []
     assert [one for one in case["must_not_say"] if re.search(one, words, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=[case["source"] for case in PUBLIC])
+def test_the_last_newline_makes_no_difference(case: dict[str, str]) -> None:
+    text = case["text"].rstrip()
+    assert said(explain_text(text, UNKNOWN)) == said(explain_text(text + "\n", UNKNOWN))
+
+
+@pytest.mark.parametrize("text", NOT_EXPLAINED)
+def test_no_cause_is_named_that_the_text_does_not_show(text: str) -> None:
+    """Mistakes in a user's own code, interruptions, other programs, warnings without a failure."""
+    assert explain_text(text, UNKNOWN).explanations == []
 
 
 # --- what a release changes ----------------------------------------------------------------------
@@ -162,6 +175,28 @@ def test_source_lines_of_a_traceback_are_no_messages() -> None:
     found = explained(text)
     assert found.explanations == []
     assert found.unexplained == "ValueError: prompt is empty"
+
+
+def test_the_frames_of_a_traceback_refine_a_cause() -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "a.py", line 9, in <module>\n'
+        "    pipe()\n"
+        '  File "/x/torch/amp/grad_scaler.py", line 335, in unscale_\n'
+        "    inv_scale = self._scale.double()\n"
+        "TypeError: Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't "
+        "support float64. Please use float32 instead.\n"
+    )
+    assert "GradScaler" in said(explained(text))
+    assert "GradScaler" not in said(explained(text.replace("amp/grad_scaler", "arange")))
+    # Those of an earlier exception do not.
+    assert "GradScaler" not in said(explained(text + "\n" + text.replace("amp/grad_scaler", "a")))
+
+
+def test_a_kernel_of_cuda_did_not_run_on_the_cpu() -> None:
+    text = "RuntimeError: \"{}\" not implemented for 'Half'"
+    assert "ran on the CPU" in said(explained(text.format("addmm_impl_cpu_")))
+    assert "ran on the CPU" not in said(explained(text.format("svd_cuda_gesvdj")))
 
 
 def test_last_exception_counts_though_there_was_noise() -> None:

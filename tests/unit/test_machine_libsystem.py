@@ -37,8 +37,9 @@ class FakeLibSystem:
 
     def host_statistics64(self, host: int, flavour: int, into: Any, count: Any) -> int:
         assert (host, flavour) == (HOST, 4)
-        # HOST_VM_INFO64_REV1_COUNT: a larger one would write past the structure.
-        assert count._obj.value == 38 == ctypes.sizeof(VMStatistics64) // 4
+        # A larger one would write past the structure; macOS 27 refuses one below its own.
+        assert count._obj.value == 256 == ctypes.sizeof(VMStatistics64) // 4
+        assert VMStatistics64.added_since.offset == 38 * 4  # HOST_VM_INFO64_REV1_COUNT
         if self.counts is None:
             return FAILED
         for name, value in self.counts.items():

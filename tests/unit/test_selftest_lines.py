@@ -1,9 +1,11 @@
 """Instruments of the selftest on recorded Macs and on numbers; each is broken on purpose, too."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -18,7 +20,7 @@ from sdbench.process.launch import PLANTED_FAULTS_FOLDER, PLANTED_FAULTS_MODULE
 from sdbench.records import ImageCompared, InstrumentLine, StageDifference
 from sdbench.selftest import other_load as load
 from sdbench.selftest import pictures, sleep, synchronisation, telemetry_cost
-from sdbench.selftest.memory_counters import TAKEN_BYTES, Plateaus, host_questions
+from sdbench.selftest.memory_counters import TAKEN_BYTES, Plateaus, counters_of, host_questions
 from sdbench.selftest.swap import counter_lines, parse_vm_stat, swap_lines
 from sdbench.selftest.workers import Setup
 
@@ -134,6 +136,18 @@ def plateaus(**scales: float) -> Plateaus:
 
 def memory_lines(found: Plateaus) -> list[InstrumentLine]:
     return [one.answer(found, None) for one in host_questions(True, "Linux")]
+
+
+def test_a_second_source_that_fails_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil before August 2026 fails so on macOS 27."""
+
+    def refused() -> None:
+        raise RuntimeError("host_statistics64(HOST_VM_INFO64) syscall failed")
+
+    monkeypatch.setattr("psutil.virtual_memory", refused)
+    setup = Mock(device="cpu")
+    setup.system.name.return_value = "Linux"
+    assert counters_of(setup, os.getpid())["other_available_bytes"] is None
 
 
 def test_right_counters_of_memory_pass() -> None:

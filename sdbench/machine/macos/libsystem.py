@@ -21,11 +21,16 @@ _RUSAGE_INFO_V4 = 4
 _RUSAGE_BUFFER_BYTES = 512
 _PHYS_FOOTPRINT_OFFSET = 72
 _HOST_VM_INFO64 = 4
+_HOST_INFO64_WORDS = 256
 _MOST_CHILDREN = 64
 
 
 class VMStatistics64(ctypes.Structure):
-    """``struct vm_statistics64`` as of macOS 10.9; fields added since are not needed."""
+    """``struct vm_statistics64`` as of macOS 10.9, with room for what was added since.
+
+    macOS 27 refuses a caller that has no room for its own structure (jundot/omlx#1749); 256 words
+    are the most that the call can return (``host_info64_t``).
+    """
 
     _fields_ = [
         ("free_count", ctypes.c_uint32),
@@ -52,6 +57,7 @@ class VMStatistics64(ctypes.Structure):
         ("external_page_count", ctypes.c_uint32),
         ("internal_page_count", ctypes.c_uint32),
         ("total_uncompressed_pages_in_compressor", ctypes.c_uint64),
+        ("added_since", ctypes.c_uint32 * (_HOST_INFO64_WORDS - 38)),
     ]
 
 
