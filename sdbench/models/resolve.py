@@ -20,7 +20,7 @@ from sdbench.models.architecture import parameter_count
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
-from sdbench.models.folder_files import INDEX, read_json
+from sdbench.models.folder_files import INDEX, read_json, shown
 from sdbench.models.hub import (
     Download,
     cached,
@@ -212,6 +212,11 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
             return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
         raise UsageError(f"{name}: {fault.what}; {fault.remedy}")
+    if path.is_symlink():
+        raise UsageError(
+            f"{shortened(name)}: a link to {shown(os.readlink(path))}, which does not exist; "
+            "expected a folder or a file of a model: is the disk that it is on connected?"
+        )
     require_hub_id(name)
     return _on_hub(name, allow_pickle, revision)
 
