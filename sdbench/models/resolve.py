@@ -212,11 +212,6 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
             return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
         raise UsageError(f"{name}: {fault.what}; {fault.remedy}")
-    if path.is_symlink():
-        raise UsageError(
-            f"{shortened(name)}: a link to {shown(os.readlink(path))}, which does not exist; "
-            "expected a folder or a file of a model: is the disk that it is on connected?"
-        )
     require_hub_id(name)
     return _on_hub(name, allow_pickle, revision)
 
@@ -300,15 +295,21 @@ def place_of(name: str) -> Path:
     """Where a model of this name would lie, were it a path.
 
     Raises:
-        UsageError: no path can be so.
+        UsageError: no path can be so, or it is a link to what does not exist.
     """
     if not name.strip():  # an empty one would be the current folder
         raise UsageError(f"no model {name!r}: {_EXPECTED}")
     path = Path(os.path.expanduser(name))
     try:
         path.is_dir()
+        dangling = path.is_symlink() and not path.exists()
     except (OSError, ValueError):  # too long for any file system, or with a NUL
         raise UsageError(f"no model {shortened(name)!r}: {_EXPECTED}") from None
+    if dangling:
+        raise UsageError(
+            f"{shortened(name)}: a link to {shown(os.readlink(path))}, which does not exist; "
+            "expected a folder or a file of a model: is the disk that it is on connected?"
+        )
     return path
 
 

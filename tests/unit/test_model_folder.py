@@ -533,6 +533,8 @@ def test_link_to_nothing_is_no_id_of_the_hub(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a link to \S+, which does not exist") as refused:
         find_model(str(tmp_path / "model"))
     assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match="which does not exist"):
+        find_offline(str(tmp_path / "model"), recorded=False)
 
 
 def test_folder_beside_the_pipeline_points_to_it(tiny: Path) -> None:
