@@ -9,6 +9,7 @@ import msgspec
 from sdbench.doctor.facts import ModelFacts
 from sdbench.errors import ModelError, UsageError
 from sdbench.machine.facts import Unavailable
+from sdbench.models.checkpoint import NOT_WHOLE
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import Fault, shown
 from sdbench.models.hub import snapshot_in
@@ -96,11 +97,14 @@ def _single(name: str, path: Path) -> ModelFacts:
     try:
         source = find_model(name)
     except (ModelError, UsageError) as error:
+        what = str(error).removeprefix(f"{name}: ")
+        if what.startswith(NOT_WHOLE):
+            return _faulty(name, [Fault(what, single_file(path).remedy)])
         remedy = (
             "see docs/how-to/models.md for what --model takes, and for --parts; or convert it to a "
             "folder: diffusers' from_single_file, then save_pretrained"
         )
-        return _faulty(name, [Fault(str(error).removeprefix(f"{name}: "), remedy)])
+        return _faulty(name, [Fault(what, remedy)])
     if source.download is not None:
         note = f"a file of {source.pipeline_class}; its tokenizers are downloaded from the Hub"
         return ModelFacts(outline=source.outline(), offline=False, note=note)

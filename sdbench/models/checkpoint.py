@@ -15,7 +15,7 @@ from typing import Any
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder_fit import PURPOSES
 from sdbench.models.gguf_header import GgufHeader
-from sdbench.models.tensor_names import describe_tensors
+from sdbench.models.tensor_names import describe_tensors, how_to_use, is_add_on
 from sdbench.models.weights import Tensor
 
 Tensors = Mapping[str, Tensor]
@@ -48,6 +48,8 @@ _ARCHITECTURES = {
     "lumina2": ("Z-Image",),
     "z_image": ("Z-Image",),
 }
+NOT_WHOLE = "not a whole model"
+"""How the text begins of a file that is known to be something else than a model."""
 _FAMILIES = "Stable Diffusion 1.x, SDXL, Stable Diffusion 3, FLUX.1, FLUX.2, Z-Image"
 
 
@@ -117,9 +119,12 @@ def recognise(tensors: Tensors) -> Recognised:
                 return _recognised(layout, denoiser, tensors)
             except (ArithmeticError, LookupError, StopIteration, ValueError):
                 break
+    what = describe_tensors(dict(tensors))
+    known = not what.startswith(("unknown", "a whole checkpoint", "a transformer of another"))
     raise UnknownTypeError(
-        f"unknown type: {describe_tensors(dict(tensors))}; expected a whole checkpoint or a "
-        f"denoiser in the original layout of {_FAMILIES}, or a folder as diffusers saves it"
+        f"{NOT_WHOLE if known else 'unknown type'}: {what}; expected a whole checkpoint "
+        f"or a denoiser in the original layout of {_FAMILIES}, or a folder as diffusers saves it"
+        + (f"; {how_to_use(what)}" if is_add_on(what) else "")
     )
 
 

@@ -242,6 +242,13 @@ class _Reader:
         ):
             self._elsewhere.append(component)
             return [], None
+        placeholder = f".{stem}.safetensors.icloud"
+        if os.path.lexists(folder / placeholder):
+            return [], Fault(
+                f"{component}: {stem}.safetensors is in iCloud and not on this disk",
+                "download it in the Finder (Download Now), or keep models in a folder that is not "
+                "synchronised",
+            )
         return [], no_weights(component, names, f"{stem}.safetensors", variant)
 
     def _variant_of(self, names: Sequence[str]) -> str | None:
@@ -296,7 +303,7 @@ class _Reader:
             return
         what = describe_tensors(tensors)
         yield Fault(
-            f"{component}: its weights are none of a {kind} (no {landmark}); they are {what}",
+            f"{component}: its weights are not those of {kind} (no {landmark}); they are {what}",
             f"put the right file into {component}, or download the model again",
         )
 

@@ -42,7 +42,8 @@ def misfits(networks: Sequence[str], read: Read) -> Iterator[Fault]:
     reported = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
     if reported and len(known) == len(texts) and sum(known) != asked:
         yield Fault(
-            f"the UNet expects text of width {asked} and {' and '.join(texts)} give "
+            f"the UNet expects text of width {asked} and {' and '.join(texts)} "
+            f"{'give' if len(texts) > 1 else 'gives'} "
             f"{' + '.join(map(str, known))}: they are of different models",
             "take all components from one model",
         )

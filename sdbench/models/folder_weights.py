@@ -11,6 +11,11 @@ from sdbench.models.folder_files import DOWNLOAD, OTHER_LIBRARIES, Fault, entrie
 
 HALF = "fp16"
 """The variant that the worker loads where the UNet has no other."""
+# The index of a variant, ``…safetensors.index.fp16.json``, begins like these.
+_PLAIN = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
 _UNFINISHED = (".incomplete", ".part", ".crdownload", ".aria2", ".download", ".tmp")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -18,7 +23,7 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 def loaded_variant(folder: Path) -> str | None:
     """The variant that the worker asks for: half precision where the UNet has nothing else."""
     names = entries(folder / "unet")
-    plain = any(name.startswith("diffusion_pytorch_model.safetensors") for name in names)
+    plain = any(name in _PLAIN for name in names)
     half = any(f".{HALF}." in name for name in names)
     return HALF if half and not plain else None
 

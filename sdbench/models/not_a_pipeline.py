@@ -1,17 +1,29 @@
 """What a path is that is no pipeline folder, and where the pipeline is."""
 
+import itertools
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sdbench.files.access import MIB, read_file
-from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
-from sdbench.models.tensor_names import describe_tensors
+from sdbench.models.folder_files import (
+    DOWNLOAD,
+    INDEX,
+    OTHER_LIBRARIES,
+    Fault,
+    entries,
+    read_json,
+    shown,
+)
+from sdbench.models.tensor_names import describe_tensors, how_to_use
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.words import shell
 
 _MOST_WORKFLOW_BYTES = 16 * MIB
+_MOST_LOOKED_INTO = 50
+_MOST_NAMED = 3
 
 
 def single_file(path: Path) -> Fault:
@@ -35,8 +47,7 @@ def single_file(path: Path) -> Fault:
             )
         return Fault(
             f"a single file, not a pipeline folder: {name} holds {what}",
-            "from_single_file needs a whole checkpoint (UNet, VAE and text encoder in one file): "
-            "give the folder or the checkpoint that this file belongs to",
+            how_to_use(what),
         )
     if suffix in (".ckpt", ".pt", ".pth", ".bin"):
         try:
@@ -104,23 +115,37 @@ def no_pipeline(folder: Path) -> Fault:
             f"no {INDEX}: this is the Hub's cache itself, with {len(repositories)} repositories",
             f"give a model in it by its id: {shown(ids)}",
         )
-    inside = [name for name in names if (folder / name / INDEX).is_file()]
+    inside = _pipelines_below(folder, names)
+    if inside[1:]:
+        listed = ", ".join(shown(path) for path in inside[:_MOST_NAMED])
+        others = f" and {len(inside) - _MOST_NAMED} more" if inside[_MOST_NAMED:] else ""
+        return Fault(
+            f"no {INDEX}: {len(inside)} pipelines are in folders below",
+            f"give one: {listed}{others}",
+        )
     if inside:
         return Fault(
             f"no {INDEX}: the pipeline is in the folder below",
-            f"give that one: {shown(folder / inside[0])}",
+            f"give that one: {shown(inside[0])}",
         )
     if (folder.parent / INDEX).is_file():
         return Fault(
             f"no {INDEX}: this is one component, {shown(folder.name)}, not the whole pipeline",
             f"give the folder above: {shown(folder.parent)}",
         )
+    component = _component_class(folder)
+    if component is not None:
+        return Fault(
+            f"no {INDEX}: this is one component, {component}, not a whole pipeline",
+            "give the folder of the pipeline that it belongs to",
+        )
     files = [name for name in names if name.endswith((".safetensors", ".ckpt"))]
     if files:
         fault = single_file(folder / files[0])
         return Fault(f"no {INDEX}; in it is {fault.what}", fault.remedy)
+    around = [folder.name, *names, *_names_below(folder, names)]
     for suffix, library in OTHER_LIBRARIES.items():
-        if any(name.endswith(suffix) for name in names):
+        if any(name.endswith(suffix) for name in around):
             return Fault(
                 f"no {INDEX}: this folder is for {library} (*{suffix})",
                 "take the model's folder for diffusers, with safetensors files",
@@ -131,6 +156,38 @@ def no_pipeline(folder: Path) -> Fault:
         f"no {INDEX}, so not a pipeline folder of diffusers",
         "give a folder that was written by save_pretrained() or downloaded from the Hub",
     )
+
+
+def _names_below(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """Paths of what lies in a folder's folders, and in theirs, relative to it; not all of many."""
+    for name in itertools.islice(names, _MOST_LOOKED_INTO):
+        for inner in itertools.islice(entries(folder / name), _MOST_LOOKED_INTO):
+            yield f"{name}/{inner}"
+            for innermost in itertools.islice(entries(folder / name / inner), _MOST_LOOKED_INTO):
+                yield f"{name}/{inner}/{innermost}"
+
+
+def _pipelines_below(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The pipeline folders in a folder; only if there are none, those one level deeper."""
+    here = [folder / name for name in names if (folder / name / INDEX).is_file()]
+    if here:
+        return here
+    return [
+        (folder / name).parent
+        for name in _names_below(folder, names)
+        if name.count("/") == 2 and name.endswith(f"/{INDEX}")
+    ]
+
+
+def _component_class(folder: Path) -> str | None:
+    """The class of a component saved by itself, from its configuration; None if it has none."""
+    try:
+        config = read_json(folder / "config.json")
+    except WeightsError:
+        return None
+    kinds = config.get("architectures")
+    kind = config.get("_class_name") or (kinds[0] if isinstance(kinds, list) and kinds else None)
+    return shown(kind) if isinstance(kind, str) else None
 
 
 def _is_repository(folder: Path) -> bool:

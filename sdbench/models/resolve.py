@@ -20,7 +20,7 @@ from sdbench.models.architecture import parameter_count
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
-from sdbench.models.folder_files import INDEX, read_json
+from sdbench.models.folder_files import INDEX, read_json, shown
 from sdbench.models.hub import (
     Download,
     cached,
@@ -295,15 +295,21 @@ def place_of(name: str) -> Path:
     """Where a model of this name would lie, were it a path.
 
     Raises:
-        UsageError: no path can be so.
+        UsageError: no path can be so, or it is a link to what does not exist.
     """
     if not name.strip():  # an empty one would be the current folder
         raise UsageError(f"no model {name!r}: {_EXPECTED}")
     path = Path(os.path.expanduser(name))
     try:
         path.is_dir()
+        dangling = path.is_symlink() and not path.exists()
     except (OSError, ValueError):  # too long for any file system, or with a NUL
         raise UsageError(f"no model {shortened(name)!r}: {_EXPECTED}") from None
+    if dangling:
+        raise UsageError(
+            f"{shortened(name)}: a link to {shown(os.readlink(path))}, which does not exist; "
+            "expected a folder or a file of a model: is the disk that it is on connected?"
+        )
     return path
 
 

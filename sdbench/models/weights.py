@@ -66,10 +66,7 @@ def look_at(path: Path) -> bytes:
     """
     try:
         if not path.exists() and path.is_symlink():
-            raise WeightsError(
-                f"a link to {os.readlink(path)}, which does not exist",
-                "copy the folder with the files that its links name (cp -RL), or download it again",
-            )
+            raise _dangling(path)
         with open_file(path) as file:
             beginning = file.read(_PEEK_BYTES)
     except OSError as error:
@@ -93,6 +90,21 @@ def look_at(path: Path) -> bytes:
             + DOWNLOAD_AGAIN,
         )
     return beginning
+
+
+def _dangling(path: Path) -> WeightsError:
+    """What a link to nothing means: in the Hub's cache, where files are links, half a download."""
+    target = os.readlink(path)
+    if "blobs" in Path(target).parts:
+        return WeightsError(
+            f"not downloaded: a link of the Hub's cache to {target}, which does not exist",
+            "download the model again; what is there already is kept. In a copy of a snapshot the "
+            "files are missing: copy it with the files that its links name (cp -RL)",
+        )
+    return WeightsError(
+        f"a link to {target}, which does not exist",
+        "copy the folder with the files that its links name (cp -RL), or download it again",
+    )
 
 
 def read_header(path: Path) -> dict[str, Tensor]:

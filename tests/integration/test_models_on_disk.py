@@ -74,6 +74,24 @@ def test_other_class_is_loaded_with_a_variant_for_each_component(
     assert {str(kind) for kind in kinds} == {"torch.float32"}
 
 
+def test_half_precision_in_several_files_is_loaded(load: Load, tmp_path: Path) -> None:
+    """As diffusers itself saves it: the index is called ``…safetensors.index.fp16.json``."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    folder = tiny(tmp_path / "sharded")
+    unet = UNet2DConditionModel.from_pretrained(str(folder / "unet"))
+    for path in (folder / "unet").glob("*.safetensors"):
+        path.unlink()
+    unet.save_pretrained(str(folder / "unet"), variant="fp16", max_shard_size="1MB")
+    names = {path.name for path in (folder / "unet").iterdir()}
+    assert "diffusion_pytorch_model.safetensors.index.fp16.json" in names and len(names) > 3
+    assert find_model(str(folder)).components["unet"].class_name == "UNet2DConditionModel"
+    loaded = load(folder).unet
+    for name, parameter in unet.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter.to(loaded.dtype)), name
+
+
 @pytest.mark.parametrize(
     ("index", "reason"),
     [

@@ -78,6 +78,32 @@ def test_mps_not_available_names_the_versions_that_do_not_fit() -> None:
     assert "torch<" not in said(explained(text))
 
 
+def test_no_gpu_on_a_macos_that_is_new_enough_is_no_question_of_macos() -> None:
+    text = "RuntimeError: The MPS backend is supported on {}. Current OS version can be queried"
+    for torch, macos, floor in (("2.10.0", "26.3", "macOS 14.0+"), ("2.7.1", "15.3", "MacOS 13+")):
+        words = said(explained(text.format(floor), torch=torch, macos=macos))
+        assert "sandbox" in words
+        assert "Update macOS" not in words and "torch<" not in words
+
+
+def test_bfloat16_on_a_macos_that_has_it_is_an_intel_python() -> None:
+    text = "RuntimeError: MPS BFloat16 is only supported on MacOS 14 or newer"
+    newer = said(explained(text, torch="2.6.0", macos="15.3"))
+    assert "Rosetta" in newer and "this macOS is older" not in newer
+    assert "this macOS is older" in said(explained(text, torch="2.6.0", macos="13.6"))
+
+
+def test_a_build_that_pip_cannot_do_is_no_missing_module() -> None:
+    text = (
+        "  error: subprocess-exited-with-error\n"
+        "  × Getting requirements to build wheel did not run successfully.\n"
+        "      ModuleNotFoundError: No module named 'torch'\n"
+        "      [end of output]\n"
+    )
+    assert ids(text) == ["build-needs-module"]
+    assert ids("ModuleNotFoundError: No module named 'torch'\n") == ["missing-module"]
+
+
 def test_channels_of_a_convolution_by_macos() -> None:
     text = "NotImplementedError: Output channels > 65536 not supported at the MPS device."
     assert "Update to macOS 15.1" in said(explained(text, macos="14.6"))

@@ -66,24 +66,28 @@ def in_half(folder: Path, *names: str) -> None:
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
 
 
-def in_shards(folder: Path, keep: int = 2, *, index: bool = True) -> None:
-    """The UNet in two files, of which the first ``keep`` are there."""
+def in_shards(folder: Path, keep: int = 2, *, index: bool = True, variant: str = "") -> None:
+    """The UNet in two files, of which the first ``keep`` are there; a variant is ``.fp16``."""
     whole = folder / UNET
     tensors = read_header(whole)
     whole.unlink()
     names = sorted(tensors)
     weight_map = {}
     for number in range(2):
-        part = f"diffusion_pytorch_model-0000{number + 1}-of-00002.safetensors"
+        part = f"diffusion_pytorch_model{variant}-0000{number + 1}-of-00002.safetensors"
         mine = names[number::2]
         weight_map.update(dict.fromkeys(mine, part))
         if number < keep:
             shapes = {name: list(tensors[name].shape) for name in mine}
             write_safetensors(folder / "unet" / part, **shapes)
     if index:
-        (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(
-            json.dumps({"metadata": {}, "weight_map": weight_map})
-        )
+        name = f"diffusion_pytorch_model.safetensors.index{variant}.json"
+        (folder / "unet" / name).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def all_in_half_and_in_shards(folder: Path) -> None:
+    in_shards(folder, variant=".fp16")
+    in_half(folder, VAE, TEXT)
 
 
 def cut(path: Path) -> None:
@@ -110,6 +114,8 @@ HARMLESS: list[Change] = [
     lambda folder: in_half(folder, UNET),
     lambda folder: in_half(folder, UNET, VAE, TEXT),
     in_shards,
+    lambda folder: in_shards(folder, variant=".fp16"),
+    all_in_half_and_in_shards,
     lambda folder: replaced(folder / "unet" / "._diffusion_pytorch_model.safetensors", b"x"),
     lambda folder: replaced(folder / "vae" / ".DS_Store", b"x"),
     lambda folder: replaced(folder / "unet" / "diffusion_pytorch_model.bin", b"x"),
@@ -161,7 +167,11 @@ FAULTY: list[tuple[Change, str, str]] = [
         "no safetensors file: its header cannot be read",
         "download",
     ),
-    (lambda folder: dangling(folder / VAE), "a link to ../../../blobs/0123abcd", "cp -RL"),
+    (
+        lambda folder: dangling(folder / VAE),
+        "not downloaded: a link of the Hub's cache to ../../../blobs/0123abcd",
+        "cp -RL",
+    ),
     (
         lambda folder: in_half(folder, VAE, TEXT),
         "vae and text_encoder are there as fp16 files only and the UNet as a plain file",
@@ -280,12 +290,12 @@ FAULTY: list[tuple[Change, str, str]] = [
     ),
     (
         lambda folder: edit(folder / "unet" / "config.json", cross_attention_dim=1024),
-        "the UNet expects text of width 1024 and text_encoder give 64",
+        "the UNet expects text of width 1024 and text_encoder gives 64",
         "one model",
     ),
     (
         lambda folder: shutil.copy(folder / VAE, folder / UNET),
-        "unet: its weights are none of a UNet2DConditionModel (no conv_in.weight); they are a VAE",
+        "unet: its weights are not those of UNet2DConditionModel (no conv_in.weight); they are a ",
         "put the right file into unet",
     ),
     (
@@ -472,6 +482,61 @@ def test_repository_in_the_cache_names_its_snapshot(tiny: Path) -> None:
     assert "no snapshot in it has one" in said(root)
 
 
+def test_link_of_the_cache_to_nothing_is_a_download_that_was_not_finished(tiny: Path) -> None:
+    dangling(tiny / UNET)
+    words = said(tiny)
+    assert f"{UNET}: not downloaded: a link of the Hub's cache to ../../../blobs/" in words
+    assert "download the model again; what is there already is kept" in words
+
+
+def test_placeholder_of_icloud_is_named(tiny: Path) -> None:
+    (tiny / UNET).unlink()
+    (tiny / "unet" / ".diffusion_pytorch_model.safetensors.icloud").write_bytes(b"bplist00")
+    assert "unet: diffusion_pytorch_model.safetensors is in iCloud" in said(tiny)
+
+
+def test_folders_above_several_pipelines_name_them(tiny: Path, tmp_path: Path) -> None:
+    above = tmp_path / "above" / "models"
+    above.mkdir(parents=True)
+    tiny.rename(above / "one")
+    assert f"the pipeline is in the folder below -> give that one: {above}/one" in said(
+        above.parent
+    )
+    shutil.copytree(above / "one", above / "two")
+    for given in (above, above.parent):
+        words = said(given)
+        assert "2 pipelines are in folders below" in words
+        assert f"give one: {above}/one, {above}/two" in words
+
+
+def test_component_saved_by_itself_is_named_by_its_class(tiny: Path, tmp_path: Path) -> None:
+    (tiny / "vae").rename(tmp_path / "vae")
+    words = said(tmp_path / "vae")
+    assert "this is one component, AutoencoderKL, not a whole pipeline" in words
+    (tmp_path / "vae" / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
+    assert "one component, Qwen2ForCausalLM" in said(tmp_path / "vae")
+
+
+@pytest.mark.parametrize(
+    "name", ["original/compiled/Unet.mlmodelc/model.mil", "u.mlpackage/M.json"]
+)
+def test_core_ml_is_recognised_below_and_by_the_folder_itself(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    for given in (tmp_path, path.parent):
+        assert "this folder is for Core ML" in said(given)
+
+
+def test_link_to_nothing_is_no_id_of_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(tmp_path / "Volumes" / "gone")
+    with pytest.raises(UsageError, match=r"a link to \S+, which does not exist") as refused:
+        find_model(str(tmp_path / "model"))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match="which does not exist"):
+        find_offline(str(tmp_path / "model"), recorded=False)
+
+
 def test_folder_beside_the_pipeline_points_to_it(tiny: Path) -> None:
     assert f"give that one: {tiny}" in said(tiny.parent)
     words = said(tiny / "unet")
@@ -513,6 +578,16 @@ WHOLE = {
         ("x.safetensors", {"decoder.conv_in.weight": [2]}, "holds a VAE", "belongs to"),
         ("x.safetensors", {"double_blocks.0.a": [2]}, "another family", "belongs to"),
         ("x.safetensors", {"emb_params": [2, 2]}, "a textual inversion", "belongs to"),
+        ("x.safetensors", {"lora_te_q.lora_down.weight": [2]}, "holds a LoRA", "--lora FILE"),
+        ("x.safetensors", {"ip_adapter.1.to_k_ip.weight": [2]}, "an IP-Adapter", "belongs to"),
+        (
+            "t5xxl.safetensors",
+            {"encoder.block.0.layer.0.SelfAttention.q.weight": [2]},
+            "a text encoder (T5)",
+            "belongs to",
+        ),
+        ("q.safetensors", {"model.layers.0.self_attn.q_proj.weight": [2]}, "a language", "belongs"),
+        ("u.safetensors", {"model.1.sub.0.RDB1.conv1.0.weight": [2]}, "an upscaler", "belongs to"),
     ],
 )
 def test_single_file_says_what_it_is(
@@ -521,8 +596,11 @@ def test_single_file_says_what_it_is(
     write_safetensors(tmp_path / name, **tensors)
     fault = single_file(tmp_path / name)
     assert "a single file" in fault.what and what in fault.what and remedy in fault.remedy
-    with pytest.raises(UsageError, match="unknown type"):
+    with pytest.raises(UsageError, match=r"not a whole model: a|unknown type"):
         find_model(str(tmp_path / name))
+    if "LoRA" in what:
+        note = find_offline(str(tmp_path / name), recorded=False)
+        assert [fault.remedy for fault in note.faults] == [fault.remedy]
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,12 @@ def test_variants_differ_in_what_the_shapes_say() -> None:
     [
         ({}, "unknown type"),
         ({"a": (2,)}, "unknown type: unknown"),
-        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}, "unknown type"),
+        (
+            {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)},
+            "not a whole model: a UNet; expected",
+        ),
         ({"transformer_blocks.0.attn.to_q.weight": (2, 2)}, "unknown type"),
-        ({"unet.down_blocks.0.lora_A.weight": (2, 2)}, "unknown type: a LoRA"),
+        ({"unet.down_blocks.0.lora_A.weight": (2, 2)}, "not a whole model: a LoRA.*--lora FILE"),
         (FLUX | {"img_in.weight": (3072, 384)}, "384 channels, and that of FLUX.1 64"),
         (FLUX | {"double_blocks.0.a.scale_weight": ()}, "quantised in a format of another program"),
         (FLUX | {"a.quant_state.bitsandbytes__nf4": (1,)}, "quantised in a format of another"),

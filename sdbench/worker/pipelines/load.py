@@ -17,6 +17,11 @@ from .single_file import load_single_file
 from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
 _HALF = "fp16"
+# The index of a variant, ``…safetensors.index.fp16.json``, begins like these.
+_PLAIN_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
 _LIBRARIES = ("diffusers", "transformers")
 # Given as None where the class can do without: a safety checker returns black images, which
 # would hide real faults, and the other is made for it.
@@ -238,6 +243,6 @@ def _stored_variant(path: str) -> Optional[str]:
     """``fp16`` when the folder holds only half-precision files under that name."""
     unet = os.path.join(path, "unet")
     names = os.listdir(unet) if os.path.isdir(unet) else []
-    plain = any(name.startswith("diffusion_pytorch_model.safetensors") for name in names)
+    plain = any(name in _PLAIN_WEIGHTS for name in names)
     half = any(".fp16." in name for name in names)
     return "fp16" if half and not plain else None
