@@ -196,9 +196,12 @@ def test_links_lead_to_pages_and_back_to_their_rows(browser: Browser, site: Path
 
 
 def looks_and_pages() -> Iterator[Any]:
-    """Every page in every look; what is not light is left to `make test-long` but for two."""
+    """Every page in every look; `make test` has four, `make test-long` the others."""
     for look, name in itertools.product(("light", "dark", "phone"), PAGES):
-        short = look == "light" or (look, name) in (("dark", "index"), ("phone", "model"))
+        short = (look, name) in (
+            *(("light", "machine"), ("light", "faults")),
+            *(("dark", "index"), ("phone", "model")),
+        )
         yield pytest.param(look, name, marks=[] if short else pytest.mark.long)
 
 

@@ -222,9 +222,10 @@ def test_every_page_is_one_quiet_file_in_order_that_asks_for_nothing(
 
 
 def looks_and_pages() -> Iterator[Any]:
-    """Every page, light and dark; dark, `make test` has the one with most in it."""
+    """Every page, light and dark; `make test` has three, and dark the one with most in it."""
     for dark, name in itertools.product((False, True), EVERY_PAGE):
-        marks = [pytest.mark.long] if dark and name != "faulty" else []
+        short = name == "faulty" or (not dark and name in ("real", "hostile"))
+        marks = [] if short else [pytest.mark.long]
         yield pytest.param(dark, name, marks=marks, id=f"{'dark' if dark else 'light'}-{name}")
 
 

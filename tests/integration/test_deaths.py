@@ -44,7 +44,7 @@ def _with_faults(**faults: str) -> dict[str, str]:
     [
         ("fork", list(DEATHS)),
         # Deaths that are noticed in another way where the worker is the parent's own child.
-        ("spawn", ["72", "104", "128"]),
+        pytest.param("spawn", ["72", "104", "128"], marks=pytest.mark.long),
     ],
 )
 def test_every_death_is_a_row_and_the_run_goes_on(

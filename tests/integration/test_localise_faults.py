@@ -98,7 +98,7 @@ def test_healthy_device_is_said_to_be_so(sdbench: Sdbench) -> None:
         ),
         ("sliced-nan", ["--slicing"], "aten::baddbmm"),
         pytest.param("batch-noise", ["--batch", "2"], "aten::convolution", marks=pytest.mark.long),
-        ("missing-op:op=aten::silu", [], "aten::silu"),
+        pytest.param("missing-op:op=aten::silu", [], "aten::silu", marks=pytest.mark.long),
         pytest.param(
             "at-op:op=aten::linear:effect=noise", [], "aten::linear", marks=pytest.mark.long
         ),
@@ -119,6 +119,7 @@ def test_injected_operator_is_named_first(
 
 
 @needs_standin
+@pytest.mark.long
 def test_a_fault_of_1_percent_in_half_precision_is_beyond_rounding(sdbench: Sdbench) -> None:
     """It is less than 30 times the floor of float16."""
     options = ("localise", "--resolution", "64x64", "--dtype", "float16", "--steps", "1")

@@ -253,6 +253,7 @@ def _pictures(sdbench: Sdbench, document: dict[str, Any]) -> dict[tuple[bool, st
     return pictures
 
 
+@pytest.mark.long
 def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench) -> None:
     """Faults that no list foresaw, and operators that are wrong only for strided input."""
     watchdog = sdbench.folder / "watchdog.txt"

@@ -1,5 +1,6 @@
 """A real run that goes on until it is decided, one variant really slower."""
 
+import pytest
 from conftest import Sdbench
 
 from sdbench.runs import load_run
@@ -17,6 +18,7 @@ max_processes = 3
 """
 
 
+@pytest.mark.long
 def test_run_looks_after_three_processes_and_compare_judges_by_that_look(sdbench: Sdbench) -> None:
     plan = sdbench.config(PLAN)
     code, document = sdbench.json(

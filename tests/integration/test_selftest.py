@@ -219,7 +219,7 @@ def no_timeouts(report: Report) -> Report:
     [
         (no_aborts, None, "aborted"),
         (no_kills, None, "killed"),
-        (no_timeouts, None, "hung"),
+        pytest.param(no_timeouts, None, "hung", marks=pytest.mark.long),
         (None, NO_OUT_OF_MEMORY, "out-of-memory"),
         (None, SWALLOWED, "raised"),
     ],
