@@ -107,7 +107,9 @@ def test_fleet_that_measures_for_real_is_as_an_ordinary_run(
         )
         for words in verbs:
             done = sdbench(*words)
-            assert done.returncode == 0, done.stderr
+            # Tests at the same time may disturb the run, which is not called healthy then.
+            disturbed = words[0] == "diagnose" and "Disturbed: other programs" in done.stdout
+            assert done.returncode == int(disturbed), done.stdout + done.stderr
 
 
 def test_worker_waits_for_its_scheduler_and_fleet_stops_when_asked(
