@@ -17,6 +17,7 @@ are counted, in every process.
 
 import array
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -247,8 +248,12 @@ def become(request: "dict[str, Any]") -> None:
         arguments[arguments.index("--parent") + 1] = str(os.getppid())
     sys.orig_argv[:] = [sys.executable, *arguments]
     if "torch" in sys.modules:
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        sys.modules["torch"].set_num_threads(int(threads or os.cpu_count() or 1))
+        threads = int(os.environ.get("OMP_NUM_THREADS", "") or os.cpu_count() or 1)
+        set_threads = functools.partial(sys.modules["torch"].set_num_threads, threads)
+        set_threads()
+        # After a fork the first thread that asks makes torch's pool of threads anew. Where two ask
+        # at once, as when weights are loaded, one of them fails: "Invalid thread pool!".
+        os.register_at_fork(after_in_child=set_threads)
     if "COVERAGE_PROCESS_START" in os.environ:
         import coverage
 
