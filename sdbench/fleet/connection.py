@@ -138,8 +138,7 @@ def is_lost(future: "Future", error: Exception) -> bool:
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
-    own = future.status == "error" and not isinstance(error, (CommClosedError, KilledWorker))
-    return not own
+    return future.status != "error" or isinstance(error, (CommClosedError, KilledWorker))
 
 
 def quieten() -> None:

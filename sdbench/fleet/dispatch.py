@@ -60,8 +60,8 @@ class _Worker:
     busy: bool = False
 
     @property
-    def gave_up(self) -> bool:
-        """Whether an answer was lost: if it is still there, it begins anew like one that comes."""
+    def lost_answer(self) -> bool:
+        """Whether an answer did not come. If the worker is still there, it is taken on again."""
         return self.serving is not None and self.serving.done() and not self.refused
 
     @property
@@ -120,7 +120,7 @@ class Dispatcher:
         )
         now, there = self._course.clock(), identity["workers"]
         for address in [*self._workers]:
-            if address not in there or self._workers[address].gave_up:
+            if address not in there or self._workers[address].lost_answer:
                 self._leaves(self._workers.pop(address))
         for address, seen in there.items():
             if not seen["resources"].get(RESOURCE):

@@ -193,7 +193,7 @@ class _Keeper:
         from distributed.deploy.ssh import Worker
 
         async with await connect(self._host, self._known) as connection:
-            # (An earlier worker may still be starting there, or be at work: its folder stays.)
+            # What an earlier worker has left is removed there, unless that worker is alive.
             folder = await self._put_keys(connection)
         address = self._fit.address
         bracketed = f"[{address}]" if ":" in address else address

@@ -291,7 +291,8 @@ class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there 
             group = (module, description["op"], layout)
             ratio, worst = found.get("ratio") or 0.0, self._worst.get(group, 0.0)
             half = self._dtype is not torch.float32
-            # Where TF32 may explain an error, every call's has to be held against its bound.
+            # Where TF32 is allowed, each call is judged by its own bound; elsewhere only the
+            # worst call of an operator needs one.
             tf32 = not half and _multiplies_in_tf32(self._device, call.name)
             if tf32 or ratio >= worst:
                 self._worst[group] = max(ratio, worst)

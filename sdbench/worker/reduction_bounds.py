@@ -50,7 +50,7 @@ class Sums(NamedTuple):
 
     ``depth`` is the number K of terms, ``size`` the magnitude that is rounded once or a few times
     to the type under test, ``partial`` that of the partial sums, ``result`` the result itself.
-    ``plain``: products or a sum, which may be added up in the type itself. ``products``: the
+    ``plain``: products or a sum, which may be added up in the type itself. ``products`` gives the
     magnitude that is rounded once where operands are rounded to TF32; None: nothing is multiplied.
     """
 
@@ -59,7 +59,7 @@ class Sums(NamedTuple):
     partial: Any
     result: Any
     plain: bool = True
-    products: Any = None
+    products: "Optional[Callable[[], Any]]" = None
 
 
 def bounds_of(call: "Call", results: "List[Any]", dtype: Any, tf32: bool) -> "Dict[str, Any]":
@@ -94,7 +94,7 @@ def bounds_of(call: "Call", results: "List[Any]", dtype: Any, tf32: bool) -> "Di
         found["coarse_bound"] = _relative(sums, own, root * torch.finfo(dtype).eps / 2)
     elif tf32 and not half and sums.products is not None:
         found["coarse"] = "tf32"
-        in_tf32 = sums._replace(partial=sums.products)
+        in_tf32 = sums._replace(partial=sums.products())
         found["coarse_bound"] = _relative(in_tf32, own, _FACTOR * _TF32_U)
     return found if found["bound"] is not None else {}
 
@@ -112,7 +112,7 @@ def _products(depth: "Callable[[Named], int]") -> "Callable[..., Optional[Sums]]
     def family(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
         squares = call.squared()
         partial = (result.square() + squares).sqrt()
-        return Sums(depth(named), result, partial, result, products=partial)
+        return Sums(depth(named), result, partial, result, products=lambda: partial)
 
     return family
 
@@ -191,7 +191,7 @@ def _attention(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
     scale = named.get("scale") or 1.0 / math.sqrt(width)
     raw = query @ key.transpose(-1, -2)
     squares = query.square() @ key.square().transpose(-1, -2)
-    of_scores, of_each = (raw.square() + squares).sqrt() * scale, squares.sqrt() * scale
+    of_scores = (raw.square() + squares).sqrt() * scale
     scores = raw * scale
     mask = named.get("attn_mask")
     if mask is not None:
@@ -212,7 +212,10 @@ def _attention(call: "Call", named: Named, result: Any) -> "Optional[Sums]":
     # Scores and weights may be stored in the type, each rounded once.
     stored = weights * (1 + torch.where(weights > 0, scores, torch.zeros_like(scores)).abs())
     size = got.abs() + (stored.square() @ value.square()).sqrt() / _STEPS
-    products = _attention_products(weights, scores, of_each, value, got)
+
+    def products() -> Any:
+        return _attention_products(weights, scores, squares.sqrt() * scale, value, got)
+
     return Sums(depth, size, of_sums, got, plain=False, products=products)
 
 

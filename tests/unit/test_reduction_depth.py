@@ -81,6 +81,10 @@ def test_what_tf32_explains_is_not_wrong_however_far_above_its_floor() -> None:
     assert "No operator is wrong; mps multiplies in TF32, which explains its errors." in lines
     assert "Above 30× its floor, and explained by coarser arithmetic alone: aten::conv" in lines
     assert "gives the same results" not in lines and "Nearest to its limit" not in lines
+    other = make_judged(make_call(1, "aten::linear"), 21.0, **HALF)
+    words = "exceeds 30× its floor except where TF32 explains it"
+    assert f"{words}, but rounding does not" in " ".join(screen(entry, other, width=200))
+    assert "30× its floor except where" in " ".join(screen(entry, width=200, complete=False))
     # More than TF32 allows, no number, or no bound at all: wrong as ever.
     assert judged(31000.0, **tf32).beyond
     assert judged(None, nonfinite=1, rel_l2=0.0, **tf32).beyond

@@ -57,6 +57,7 @@ class VMStatistics64(ctypes.Structure):
         ("external_page_count", ctypes.c_uint32),
         ("internal_page_count", ctypes.c_uint32),
         ("total_uncompressed_pages_in_compressor", ctypes.c_uint64),
+        # The fields above are 38 words.
         ("added_since", ctypes.c_uint32 * (_HOST_INFO64_WORDS - 38)),
     ]
 

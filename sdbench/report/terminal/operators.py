@@ -232,18 +232,23 @@ def _numbers(entry: JudgedCall) -> list[str]:
 
 def _verdict(result: Localisation) -> str:
     device = result.device
+    in_tf32 = any(group.worst.above_limit for group in result.within_coarse)
+    but_tf32 = " except where TF32 explains it" if in_tf32 else ""
     words = (
         f"No operator exceeds {BEYOND:g}× its floor: {device} gives the same results as the CPU."
     )
     if result.beyond_rounding:
         ops = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond_rounding))
-        words = f"No operator exceeds {BEYOND:g}× its floor, but rounding does not explain {ops}."
-    elif any(group.worst.above_limit for group in result.within_coarse):
+        words = (
+            f"No operator exceeds {BEYOND:g}× its floor{but_tf32}, but rounding does not explain "
+        )
+        words += f"{ops}."
+    elif in_tf32:
         words = f"No operator is wrong; {device} multiplies in TF32, which explains its errors."
     elif result.within_coarse:
         words = f"No operator exceeds {BEYOND:g}× its floor; {device} may use coarser arithmetic."
     if not result.complete and not result.beyond:
-        words = f"No operator that was compared is beyond {BEYOND:g}× its floor."
+        words = f"No operator that was compared is beyond {BEYOND:g}× its floor{but_tf32}."
     if result.beyond:
         names = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond))
         words = f"{result.beyond[0].worst.call.op} is {result.where}. "
